@@ -1,0 +1,5 @@
+//! KEEP: everything observed, as one serialisable stream.
+//!
+//! [`model`] is the vocabulary that all other rooms share.
+
+pub mod model;

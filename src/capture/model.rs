@@ -1,0 +1,615 @@
+//! What was observed, as plain data: the one stream that everything downstream of the live processes reads.
+//!
+//! `observe/`, `python/` and `target/` write these records; `capture/` stores them; `diagnose/` judges them and
+//! has no other input, which is why a saved capture replays to the same verdict.
+//! Units stand in the names. Times named `at_ns` count from the start of the window on `CLOCK_MONOTONIC`.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the capture format. The major number changes when an old reader would misread a new file.
+pub const CAPTURE_VERSION: &str = "1.0";
+
+/// Everything that was seen in one look at one server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Capture {
+    /// Who was looked at, from where, how.
+    pub header: Header,
+    /// The observations in the order in which they were made.
+    pub records: Vec<Record>,
+}
+
+/// The fixed facts of a capture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`CAPTURE_VERSION`] of the writer.
+    pub capture_version: String,
+    /// Version of the tool that wrote it.
+    pub tool_version: String,
+    /// Start of the window, RFC 3339 in UTC.
+    pub started_at: String,
+    /// `CLOCK_REALTIME` at the start of the window.
+    pub started_realtime_ns: u64,
+    /// `CLOCK_MONOTONIC` at the start of the window, to compare with clocks read from the target.
+    pub started_monotonic_ns: u64,
+    /// Requested sampling rate.
+    pub rate_hz: u32,
+    /// Requested window.
+    pub duration_ms: u64,
+    /// The most the look was allowed to do to the target.
+    pub level: Level,
+    /// The machine.
+    pub host: HostFacts,
+    /// What was asked for.
+    pub target: TargetFacts,
+    /// The server that the target belongs to.
+    pub server: ServerFacts,
+}
+
+/// The most that a look may do to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Kernel files only.
+    Proc,
+    /// Also read the target's memory, without stopping it.
+    Memory,
+    /// Also one bounded burst of ptrace stops.
+    Burst,
+}
+
+/// The machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Node name.
+    pub hostname: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Machine architecture as the kernel names it.
+    pub arch: String,
+    /// Online processors.
+    pub cpus: u32,
+    /// Boot identity, which makes start times comparable.
+    pub boot_id: String,
+    /// Clock ticks per second of the times in `stat`.
+    pub ticks_per_s: u64,
+}
+
+/// What the user pointed at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFacts {
+    /// The process id, in the namespace of the tool.
+    pub pid: i32,
+    /// Start time in clock ticks since boot: with the pid, the identity of the process.
+    pub start_time_ticks: u64,
+    /// Its command line.
+    pub cmdline: Vec<String>,
+    /// Its executable, if readable.
+    pub exe: Option<String>,
+    /// Its control group path, if readable.
+    pub cgroup: Option<String>,
+    /// Its container, if the control group names one.
+    pub container_id: Option<String>,
+    /// How it was selected: `pid`, `port 8000`, `name gunicorn`.
+    pub selected_by: String,
+}
+
+/// The server that the target belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// What kind of server it is.
+    pub kind: ServerKind,
+    /// Its version, where the installation tells.
+    pub version: Option<String>,
+    /// Worker class of most workers.
+    pub worker_class: Option<WorkerClass>,
+    /// Listening addresses.
+    pub listen: Vec<String>,
+    /// Configured number of workers.
+    pub workers_configured: Option<u32>,
+    /// Configured number of threads of each worker.
+    pub threads_configured: Option<u32>,
+    /// Configured worker timeout. Zero means that it is switched off.
+    pub timeout_s: Option<u64>,
+}
+
+/// Kinds of server that are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerKind {
+    /// gunicorn, any version.
+    Gunicorn,
+    /// uvicorn without gunicorn.
+    Uvicorn,
+    /// Any other process with an event loop.
+    Loop,
+    /// Any other process.
+    Process,
+}
+
+/// How a worker does its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerClass {
+    /// One request at a time.
+    Sync,
+    /// An accepting main thread and a pool of threads.
+    Gthread,
+    /// gevent's hub on libev or libuv.
+    Gevent,
+    /// eventlet's hub.
+    Eventlet,
+    /// tornado's loop.
+    Tornado,
+    /// asyncio or uvloop under gunicorn.
+    Uvicorn,
+    /// gunicorn's own ASGI worker.
+    Asgi,
+    /// asyncio or uvloop without gunicorn.
+    Asyncio,
+}
+
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Supervises workers and serves nothing itself.
+    Arbiter,
+    /// Serves requests.
+    Worker,
+    /// Anything else.
+    Process,
+}
+
+/// One observation. Each variant is one source at one instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "r", rename_all = "snake_case")]
+pub enum Record {
+    /// A process as first seen (at the start, or born while looking).
+    Process(Box<ProcessFacts>),
+    /// A process that ended while looking.
+    Gone {
+        /// When it was noticed.
+        at_ns: u64,
+        /// Which one.
+        pid: i32,
+    },
+    /// A text that later records name by its number.
+    Name {
+        /// Its number, counting from 0.
+        id: u32,
+        /// The text.
+        text: String,
+    },
+    /// A Python function at a line, named by number in [`Record::Stack`].
+    Frame {
+        /// Its number, counting from 0.
+        id: u32,
+        /// Where execution stands.
+        #[serde(flatten)]
+        frame: Frame,
+    },
+    /// A distinct stack, named by number in [`ThreadSample`].
+    Stack {
+        /// Its number, counting from 0.
+        id: u32,
+        /// Numbers of its frames, innermost first.
+        frames: Vec<u32>,
+        /// Whether the walk ended at the root of the stack.
+        complete: bool,
+    },
+    /// One turn of the sampling clock.
+    Tick(Tick),
+    /// Exact counters of every thread of a process: at the start, the end and each sub-window's bound.
+    Threads {
+        /// When they were read.
+        at_ns: u64,
+        /// Whose they are.
+        pid: i32,
+        /// One entry per thread.
+        threads: Vec<ThreadCounters>,
+    },
+    /// Open descriptors of a process.
+    Descriptors {
+        /// When they were listed.
+        at_ns: u64,
+        /// Whose they are.
+        pid: i32,
+        /// One entry per descriptor.
+        fds: Vec<Descriptor>,
+    },
+    /// What an epoll descriptor watches.
+    EpollSet {
+        /// When it was read.
+        at_ns: u64,
+        /// Whose it is.
+        pid: i32,
+        /// The epoll descriptor.
+        epfd: i32,
+        /// What it watches.
+        entries: Vec<EpollEntry>,
+    },
+    /// Sockets of one network namespace that belong to the server.
+    Sockets {
+        /// When they were read.
+        at_ns: u64,
+        /// The sockets.
+        sockets: Vec<Socket>,
+    },
+    /// What `poll` says of a descriptor of the target.
+    Readiness {
+        /// When it was asked.
+        at_ns: u64,
+        /// Whose it is.
+        pid: i32,
+        /// The descriptor.
+        fd: i32,
+        /// The `POLL*` bits that were set.
+        revents: i16,
+        /// Bytes waiting to be read, where the kind of descriptor tells.
+        queued_bytes: Option<u64>,
+    },
+    /// gunicorn's heartbeat file of a worker.
+    Heartbeat {
+        /// When it was read.
+        at_ns: u64,
+        /// Whose it is.
+        pid: i32,
+        /// `CLOCK_REALTIME` at the reading.
+        now_realtime_ns: u64,
+        /// Time of the last change: moves with every beat of every gunicorn.
+        ctime_ns: u64,
+        /// Time of the last modification: `CLOCK_MONOTONIC` since gunicorn 22, unrelated before.
+        mtime_ns: u64,
+        /// Permission bits: toggle with every beat before gunicorn 22.
+        mode: u32,
+    },
+    /// Bandwidth control of one control group.
+    Cgroup(CgroupSample),
+    /// The machine's processors and pressure.
+    Host(HostSample),
+    /// Something that could not be seen, why, and what would help.
+    Blind(BlindSpot),
+    /// The last record: the tool's own cost. Missing when the capture was cut short.
+    End(SelfCost),
+}
+
+/// A process as first seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessFacts {
+    /// When it was first seen.
+    pub at_ns: u64,
+    /// Process id in the namespace of the tool.
+    pub pid: i32,
+    /// Process id in its own innermost namespace.
+    pub ns_pid: i32,
+    /// Parent.
+    pub ppid: i32,
+    /// Start time in clock ticks since boot.
+    pub start_time_ticks: u64,
+    /// How old it was when first seen.
+    pub age_ms: u64,
+    /// Its `comm`.
+    pub name: String,
+    /// Its command line.
+    pub cmdline: Vec<String>,
+    /// Arbiter, worker or neither.
+    pub role: Role,
+    /// How it does its work, if known.
+    pub worker_class: Option<WorkerClass>,
+    /// What the worker class was recognised by, in words.
+    pub recognised_by: String,
+    /// Its Python, if it has one that can be read.
+    pub python: Option<PythonFacts>,
+    /// Process that traces it (0: nobody).
+    pub tracer_pid: i32,
+    /// Thread that runs the event loop or accepts requests.
+    pub loop_tid: i32,
+    /// Event-loop library, as far as mapped files tell.
+    pub loop_kind: LoopKind,
+    /// Listening ports and unix paths it holds.
+    pub listen: Vec<String>,
+    /// Control group path of the `cpu` controller.
+    pub cgroup: Option<String>,
+    /// Network namespace (inode), to know whose sockets can be seen.
+    pub net_ns: Option<u64>,
+    /// Soft limit of open descriptors.
+    pub fd_limit: Option<u64>,
+}
+
+/// Libraries that run event loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoopKind {
+    /// libev (gevent's default).
+    Libev,
+    /// libuv (uvloop, gevent's alternative).
+    Libuv,
+    /// asyncio's own loop.
+    Asyncio,
+    /// A plain selector loop (gthread, sync).
+    Selectors,
+    /// No loop.
+    None,
+}
+
+/// The interpreter of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PythonFacts {
+    /// `3.13.0`.
+    pub version: String,
+    /// `cpython`.
+    pub implementation: String,
+    /// Start of the interpreter's static state: futexes inside it are the GIL's.
+    pub runtime_start: u64,
+    /// End of it.
+    pub runtime_end: u64,
+}
+
+/// A Python function at a line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Frame {
+    /// Qualified name where the interpreter keeps it (3.11 and later), else the plain name.
+    pub function: String,
+    /// File name as compiled.
+    pub file: String,
+    /// Line number, 0 when unknown.
+    pub line: u32,
+}
+
+/// One turn of the sampling clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// When the turn began.
+    pub at_ns: u64,
+    /// How much later than planned.
+    pub late_ns: u64,
+    /// What was seen.
+    pub samples: Vec<ThreadSample>,
+}
+
+/// One thread at one instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThreadSample {
+    /// Process.
+    pub pid: i32,
+    /// Thread.
+    pub tid: i32,
+    /// Time on a processor so far (`schedstat`).
+    pub run_ns: u64,
+    /// Time in a run queue so far (`schedstat`); includes throttled time.
+    pub delay_ns: u64,
+    /// Times it was put on a processor so far (`schedstat`).
+    pub slices: u64,
+    /// What the kernel says it is doing.
+    pub doing: Doing,
+    /// State letter, read when a new sleep began.
+    pub state: Option<char>,
+    /// Number of the kernel function it sleeps in (`wchan`), read when a new sleep began.
+    pub wchan: Option<u32>,
+    /// Number of its Python stack.
+    pub stack: Option<u32>,
+    /// Whether it held the GIL at that instant; `None` when unknown.
+    pub holds_gil: Option<bool>,
+}
+
+/// What `/proc/PID/task/TID/syscall` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    /// `running`: on a processor or in a run queue.
+    Running,
+    /// Asleep in a system call: number and arguments.
+    Syscall(i64, [u64; 6]),
+    /// Blocked or stopped outside any system call (the two-value form).
+    Elsewhere,
+    /// Not permitted or gone.
+    Unreadable,
+}
+
+/// Exact counters of a thread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ThreadCounters {
+    /// Thread.
+    pub tid: i32,
+    /// Its `comm`.
+    pub name: String,
+    /// State letter.
+    pub state: char,
+    /// User time.
+    pub utime_ticks: u64,
+    /// System time.
+    pub stime_ticks: u64,
+    /// Time on a processor; `None` when the kernel keeps no `schedstat`.
+    pub run_ns: Option<u64>,
+    /// Time in a run queue.
+    pub delay_ns: Option<u64>,
+    /// Times put on a processor.
+    pub slices: Option<u64>,
+    /// Voluntary context switches.
+    pub voluntary_switches: u64,
+    /// Involuntary context switches.
+    pub involuntary_switches: u64,
+    /// Time spent waiting for block devices, where the kernel accounts for it.
+    pub blkio_ticks: u64,
+}
+
+/// An open descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Its number.
+    pub fd: i32,
+    /// What the link in `/proc/PID/fd` says: `socket:[123]`, `pipe:[5]`, a path.
+    pub link: String,
+    /// Inode of a socket or pipe.
+    pub inode: Option<u64>,
+}
+
+/// One thing that an epoll descriptor watches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpollEntry {
+    /// Descriptor number at the time of registration.
+    pub fd: i32,
+    /// Watched events (`EPOLL*` bits).
+    pub events: u32,
+    /// The word the application attached.
+    pub data: u64,
+    /// Inode of the watched file, where the kernel tells.
+    pub inode: Option<u64>,
+}
+
+/// A socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// Its inode, by which descriptors find it. 0 for one that is not accepted yet.
+    pub inode: u64,
+    /// Protocol family.
+    pub family: SocketFamily,
+    /// State.
+    pub state: SocketState,
+    /// Local address or path.
+    pub local: String,
+    /// Remote address or path; empty when there is none.
+    pub remote: String,
+    /// Local port, 0 for unix sockets.
+    pub local_port: u16,
+    /// Remote port, 0 for unix sockets.
+    pub remote_port: u16,
+    /// Bytes received and not read; for a listener, connections not accepted.
+    pub receive_queue: u64,
+    /// Bytes sent and not acknowledged; for a listener, the backlog.
+    pub send_queue: u64,
+    /// Counters of a TCP connection, where the kernel's socket diagnosis may be asked.
+    pub tcp: Option<TcpCounters>,
+}
+
+/// Protocol families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketFamily {
+    /// TCP over IPv4 or IPv6.
+    Tcp,
+    /// UDP over IPv4 or IPv6.
+    Udp,
+    /// Unix domain.
+    Unix,
+}
+
+/// Socket states that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketState {
+    /// Accepts connections.
+    Listen,
+    /// Connected.
+    Established,
+    /// Connecting.
+    Connecting,
+    /// The peer has closed and we have not.
+    CloseWait,
+    /// Any other.
+    Other,
+}
+
+/// Counters of a TCP connection (`tcp_info`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpCounters {
+    /// Payload received.
+    pub bytes_received: u64,
+    /// Payload sent and acknowledged.
+    pub bytes_acked: u64,
+    /// Since data last arrived.
+    pub last_data_recv_ms: u32,
+    /// Since data was last sent.
+    pub last_data_sent_ms: u32,
+}
+
+/// Bandwidth control of one control group at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupSample {
+    /// When it was read.
+    pub at_ns: u64,
+    /// Path below the controller's mount point, as the target sees it.
+    pub path: String,
+    /// 1 or 2.
+    pub version: u8,
+    /// Processes of the server inside it.
+    pub pids: Vec<i32>,
+    /// Quota per period, `None` when unlimited.
+    pub quota_us: Option<u64>,
+    /// Period.
+    pub period_us: u64,
+    /// Periods so far.
+    pub nr_periods: u64,
+    /// Periods in which it ran out of quota.
+    pub nr_throttled: u64,
+    /// Time its processors were held back, summed over processors.
+    pub throttled_ns: u64,
+    /// Whether the group is frozen.
+    pub frozen: bool,
+}
+
+/// The machine's processors and pressure at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSample {
+    /// When it was read.
+    pub at_ns: u64,
+    /// Idle and I/O-wait time of all processors, ticks.
+    pub idle_ticks: u64,
+    /// All time of all processors, ticks.
+    pub total_ticks: u64,
+    /// Time stolen by the hypervisor, ticks.
+    pub steal_ticks: u64,
+    /// Pressure: time in which some task waited for a processor.
+    pub psi_cpu_some_us: Option<u64>,
+    /// Pressure: time in which some task waited for I/O.
+    pub psi_io_some_us: Option<u64>,
+    /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`: grows when the machine was suspended.
+    pub suspended_ns: u64,
+}
+
+/// Something that could not be seen.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct BlindSpot {
+    /// What is missing.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What would help.
+    pub remedy: String,
+}
+
+/// The tool's own cost and the fate of its readings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelfCost {
+    /// End of the window.
+    pub at_ns: u64,
+    /// Processor time of the tool.
+    pub cpu_ns: u64,
+    /// Resident memory of the tool.
+    pub rss_kib: u64,
+    /// Per source: how often asked, how often answered.
+    pub sources: Vec<SourceCount>,
+    /// Stacks read and consistent.
+    pub stacks_obtained: u64,
+    /// Stacks found changing while read, and read again.
+    pub stacks_torn: u64,
+    /// Stacks given up after repeated tearing or unreadable memory.
+    pub stacks_discarded: u64,
+    /// Whether the window was cut short by a signal or by the target's end.
+    pub interrupted: bool,
+}
+
+/// How often a source was asked and how often it answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceCount {
+    /// `proc.syscall`, `memory.stack`, …
+    pub name: String,
+    /// How often it was asked.
+    pub requested: u64,
+    /// How often it answered.
+    pub obtained: u64,
+    /// Why it did not, if it never may.
+    pub denied: Option<String>,
+    /// The latest it was asked after its planned time.
+    pub late_ms_max: u64,
+}

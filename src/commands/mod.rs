@@ -1,0 +1,9 @@
+//! Short scripts that connect the rooms, one per verb.
+
+use std::process::ExitCode;
+
+/// Runs the verb that was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

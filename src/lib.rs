@@ -1,0 +1,14 @@
+//! stallscope looks at the workers of a running server from outside and says what is wrong with each of them.
+//!
+//! Data flows one way, and the modules stand in that order:
+//! [`target`] → [`observe`] → [`python`] → [`capture`] → [`diagnose`] → [`report`].
+//! `commands` are short scripts that connect these rooms.
+
+pub mod capture;
+pub mod commands;
+pub mod diagnose;
+pub mod error;
+pub mod observe;
+pub mod python;
+pub mod report;
+pub mod target;

@@ -1,0 +1,1 @@
+//! LOOK: one kernel source per file, plain data out, no judgement.

@@ -1,0 +1,1 @@
+//! READ: bytes of a live interpreter → frames.

@@ -1,0 +1,1 @@
+//! SAY: the report and its formats.

@@ -1,0 +1,1 @@
+//! WHO: from a pid, port or name to a whole server.
