@@ -248,6 +248,15 @@ pub enum Record {
         /// Bytes waiting to be read, where the kind of descriptor tells.
         queued_bytes: Option<u64>,
     },
+    /// The clock that an event loop keeps of its own turns, read from its memory.
+    LoopClock {
+        /// When it was read.
+        at_ns: u64,
+        /// Whose it is.
+        pid: i32,
+        /// Time since the loop's last turn.
+        age_ns: u64,
+    },
     /// gunicorn's heartbeat file of a worker.
     Heartbeat {
         /// When it was read.
@@ -386,6 +395,9 @@ pub struct ThreadSample {
     pub state: Option<char>,
     /// Number of the kernel function it sleeps in (`wchan`), read when a new sleep began.
     pub wchan: Option<u32>,
+    /// Descriptors it polls, where the call takes them by pointer (`poll`, `select`); at most the first eight.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub fds: Vec<i32>,
     /// Number of its Python stack.
     pub stack: Option<u32>,
     /// Whether it held the GIL at that instant; `None` when unknown.

@@ -1,0 +1,120 @@
+//! `loop_blocked_off_cpu`: the loop thread sleeps anywhere but in its own poller; or request slots are held by a sleep,
+//! a child process, a file lock, a locked database file or a full log pipe.
+//!
+//! **Necessary (loop):** half of the time asleep elsewhere ([`BLOCKED_SLEEP`]), and either no turn for a second or
+//! sleeps of at least 0.1 s. **Necessary (slots):** half of the slots' time, and no free slot left that answers.
+//! **Nearest neighbours:** `idle` (the same system call, but on the loop's own epoll set and called by the loop),
+//! `waiting_upstream` (slots that wait for a backend by design), `gil_contention`.
+//! **Advice:** by subcause: a cooperative driver, timeouts, another worker class.
+
+use super::{Assessment, Case, Condition, percent, seconds};
+use crate::diagnose::activity::{Activity, Other, other_end};
+use crate::diagnose::budget::part;
+use crate::diagnose::culprit::{describe_fd, peer, with_service};
+use crate::diagnose::model::{Code, Culprit};
+use crate::diagnose::stack::{Place, common_path, culprit};
+use crate::diagnose::thresholds::{BLOCKED_GAP_NS, BLOCKED_SLEEP, BLOCKING_SLEEP_NS, SAME_PLACE, SLOTS_HELD};
+
+/// Sleeps that block a loop.
+const BLOCKS_LOOP: &[Activity] = &[
+    Activity::Upstream,
+    Activity::Dns,
+    Activity::Client,
+    Activity::Lock,
+    Activity::Disk,
+    Activity::Sleep,
+    Activity::Subprocess,
+    Activity::FileLock,
+    Activity::DatabaseFile,
+    Activity::LogPipe,
+];
+
+/// Sleeps that hold a slot and are nobody else's verdict.
+const HOLDS_SLOT: &[Activity] =
+    &[Activity::Sleep, Activity::Subprocess, Activity::FileLock, Activity::DatabaseFile, Activity::LogPipe];
+
+/// Judges a case.
+#[must_use]
+pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
+    let f = &case.features;
+    let slots = f.slots.capacity > 0;
+    let kinds = if slots { HOLDS_SLOT } else { BLOCKS_LOOP };
+    let tally = f.judged();
+    if tally.total() == 0 {
+        return None;
+    }
+    // A sleep below application frames blocks the loop even where its kind could not be told.
+    let untold = if slots { 0 } else { unknown_in_callbacks(case) };
+    let count: u64 = kinds.iter().map(|k| tally.count(*k)).sum::<u64>() + untold;
+    let asleep = tally.asleep();
+    let share = (1.0 - tally.demand()).max(0.0) * part(count, asleep);
+    let worst = kinds.iter().copied().max_by_key(|k| tally.count(*k)).filter(|k| tally.count(*k) > untold);
+    let words = worst.map_or("outside its poller", Activity::words);
+    let mut a = Assessment::new(Code::LoopBlockedOffCpu);
+    a.subcause = worst.and_then(Activity::subcause).map(str::to_owned);
+    if slots {
+        let held = share * part(f.slots.seen, f.slots.capacity);
+        a = a
+            .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent {words}", percent(held)), held, SLOTS_HELD))
+            .need(super::waiting::no_room(f));
+    } else {
+        a = a
+            .need(
+                Condition::at_least("proc.syscall", format!("{} of the time asleep {words}", percent(share)), share, BLOCKED_SLEEP)
+                    .sampled(count, tally.total()),
+            )
+            .need(Condition::holds(
+                "loop.signs",
+                format!(
+                    "did not turn for {}; longest single sleep outside its poller {}",
+                    seconds(f.gaps.longest_ns),
+                    seconds(f.longest_sleep_ns)
+                ),
+                f.gaps.longest_ns >= BLOCKED_GAP_NS || f.longest_sleep_ns >= BLOCKING_SLEEP_NS,
+            ));
+    }
+    let wanted = |activity| worst.map_or(activity == Activity::Unknown, |w| activity == w);
+    let path = common_path(&f.stacks_of(|m| wanted(m.activity)), SAME_PLACE);
+    let fd = f.stacks.iter().find(|s| wanted(s.meaning.activity)).and_then(|s| s.meaning.fd);
+    a.culprit = name(case, worst, &path, fd);
+    let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
+    let to = a.culprit.as_ref().and_then(|c| c.peer.as_deref()).map_or_else(String::new, |p| format!(", {}", with_service(p)));
+    let what = if slots { "its request slots are held" } else { "the loop is blocked" };
+    a.summary = format!("{what}{place}: asleep {words}{to}");
+    if f.stacked() == 0 {
+        a = a.cap(0.75);
+    }
+    if worst.is_none() {
+        a = a.cap(0.7);
+    }
+    Some(a.unless("the same sleep in the loop's own poller: idle"))
+}
+
+fn unknown_in_callbacks(case: &Case<'_, '_>) -> u64 {
+    let asleep = case.features.stacks.iter().filter(|s| s.meaning.activity == Activity::Unknown);
+    asleep.filter(|s| s.stack.is_some_and(|s| s.place == Place::Callback)).map(|s| s.count).sum()
+}
+
+fn name(case: &Case<'_, '_>, worst: Option<Activity>, path: &[crate::capture::model::Frame], fd: Option<i32>) -> Option<Culprit> {
+    let f = &case.features;
+    let frame = culprit(path);
+    let mut named = match (worst, fd) {
+        (Some(Activity::Upstream | Activity::Dns | Activity::Client), Some(fd)) => {
+            let (what, to) = describe_fd(case.view, f.process, fd, f.span.end_ns);
+            let to = match other_end(case.view, f.process, fd, f.span.end_ns) {
+                Other::Backend(socket) | Other::Client(socket) => peer(socket),
+                _ => to,
+            };
+            Some(Culprit { kind: "peer".into(), fd: Some(fd), what: Some(what), peer: to, ..Culprit::default() })
+        }
+        (Some(Activity::FileLock | Activity::LogPipe), Some(fd)) => {
+            let what = f.process.link(fd).map(str::to_owned);
+            Some(Culprit { kind: "file".into(), fd: Some(fd), what, ..Culprit::default() })
+        }
+        _ => None,
+    };
+    if let Some(frame) = frame {
+        named = Some(named.map_or_else(|| Culprit::function(frame), |c| c.at(frame)));
+    }
+    named
+}

@@ -1,0 +1,204 @@
+//! `hot_spin`: the loop turns and turns and does nothing useful. The opposite of a blocked loop, at the same CPU.
+//!
+//! **Necessary:** the loop thread wants a processor ([`COMPUTING_DEMAND`]); the loop turns (no gap of a second); the
+//! processor time goes into the loop's own code or into yielding to it, not into requests; and either a watched
+//! descriptor is ready every time and never drained, or that time bears no relation to the requests served.
+//! **Nearest neighbours:** `loop_blocked_on_cpu` (no turns, old heartbeat), `saturated_productive` (bytes move, stacks
+//! in requests). A throttled or starved spinner is still a spinner: removing the quota would not restore service.
+//! **Sources:** libev's and CPython's level-triggered use of epoll; gevent issues 1710 and 1273, celery 1845.
+//! **Advice:** find the owner of the descriptor; changing the worker class hides it.
+
+use super::{Assessment, Case, Condition, percent, seconds};
+use crate::capture::model::EpollEntry;
+use crate::diagnose::budget::part;
+use crate::diagnose::culprit::describe_fd;
+use crate::diagnose::features::{Features, ReadyFd};
+use crate::diagnose::known;
+use crate::diagnose::model::{Code, Culprit};
+use crate::diagnose::stack::{Place, common_path, culprit};
+use crate::diagnose::thresholds::{
+    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS, UNDRAINED, UNDRAINED_ANSWERS,
+};
+
+const POLLIN: i16 = 0x1;
+const POLLOUT: i16 = 0x4;
+const POLLERR: i16 = 0x8;
+const POLLHUP: i16 = 0x10;
+
+/// Judges a case.
+#[must_use]
+pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
+    let f = &case.features;
+    if f.main.total() == 0 {
+        return None;
+    }
+    let undrained = undrained(f);
+    let demand = f.main.demand();
+    let mut a = Assessment::new(Code::HotSpin)
+        .need(Condition::at_least("proc.schedstat", format!("wants a processor {} of the time", percent(demand)), demand, COMPUTING_DEMAND))
+        .need(turning(f, undrained.is_some()));
+    let (turns, stacks) = turning_samples(f);
+    if stacks > 0 {
+        let share = part(turns, stacks);
+        a = a
+            .need(
+                Condition::at_least(
+                    "memory.stack",
+                    format!("{} of its running time is the loop's own code or a yield to it", percent(share)),
+                    share,
+                    LOOP_CODE,
+                )
+                .sampled(turns, stacks),
+            )
+            .need(fruitless(f, share, undrained.as_ref()));
+    } else {
+        // Without stacks only a descriptor that is never drained tells a spin from a computation.
+        a = a.need(match &undrained {
+            Some(fd) => fd_condition(case, fd),
+            None => Condition::unseen("poll", "no stacks, and no descriptor was seen to stay ready".into()),
+        });
+    }
+    if let Some(system) = f.system_share {
+        a = a.note(Condition::at_least("proc.stat", format!("{} of its processor time is in the kernel", percent(system)), system, 0.2));
+    }
+    Some(explain(case, a, undrained))
+}
+
+/// Says what spins.
+fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -> Assessment {
+    let f = &case.features;
+    let callback = callback(f);
+    let closed = closed_entry(f);
+    a = a.unless("a read or accept on the descriptor between two polls: healthy_busy").unless(
+        "a heartbeat or loop turn older than a second: loop_blocked_on_cpu",
+    );
+    if let Some(fd) = undrained {
+        let (what, peer) = describe_fd(case.view, f.process, fd.fd, f.span.end_ns);
+        let hup = fd.revents & (POLLHUP | POLLERR) != 0;
+        a.subcause = Some(if hup { "hup_err_fd" } else { "ready_fd_undrained" }.into());
+        let to_whom = peer.as_deref().map_or_else(String::new, |p| format!(" ({p})"));
+        let how = readiness_words(&fd);
+        a.summary = format!("the loop spins: fd {} ({what}{to_whom}) is {how} every time and nobody handles it", fd.fd);
+        let mut culprit = Culprit { kind: "fd".into(), fd: Some(fd.fd), what: Some(what), peer, ..Culprit::default() };
+        if let Some(frame) = &callback {
+            culprit = culprit.at(frame);
+        }
+        a.culprit = Some(culprit);
+        a = a.note(fd_condition(case, &fd));
+    } else if let Some(entry) = closed {
+        a.subcause = Some("closed_fd_registered".into());
+        a.summary = format!("the loop spins: fd {} was closed while its epoll set still watches it", entry.fd);
+        a.culprit = Some(Culprit {
+            kind: "fd".into(),
+            fd: Some(entry.fd),
+            what: Some("closed descriptor still registered with epoll".into()),
+            ..Culprit::default()
+        });
+    } else if let Some(frame) = callback {
+        a.subcause = Some("busy_wait".into());
+        a.culprit = Some(Culprit::function(&frame));
+        let place = a.culprit.as_ref().and_then(Culprit::place).unwrap_or_default();
+        a.summary = format!("the loop spins: {place} yields to the loop and is called again at once, without waiting for anything");
+    } else {
+        a.subcause = Some("zero_timeout".into());
+        a.summary = "the loop spins: it polls again and again, nothing is ready and nothing is served".into();
+        a = a.cap(0.85);
+    }
+    a
+}
+
+fn readiness_words(fd: &ReadyFd) -> &'static str {
+    match fd.revents {
+        r if r & POLLERR != 0 => "in error",
+        r if r & POLLHUP != 0 => "hung up",
+        r if r & POLLIN != 0 && fd.queued_bytes == Some(0) => "readable (end of file)",
+        r if r & POLLIN != 0 => "readable",
+        r if r & POLLOUT != 0 => "writable",
+        _ => "ready",
+    }
+}
+
+fn fd_condition(case: &Case<'_, '_>, fd: &ReadyFd) -> Condition {
+    let (what, _) = describe_fd(case.view, case.features.process, fd.fd, case.features.span.end_ns);
+    let bytes = fd.queued_bytes.map_or_else(String::new, |n| format!(", {n} bytes waiting all the time"));
+    let share = part(fd.ready, fd.asked);
+    Condition::at_least(
+        "poll",
+        format!("fd {} ({what}) was {} in {} of {} looks{bytes}", fd.fd, readiness_words(fd), fd.ready, fd.asked),
+        share,
+        UNDRAINED,
+    )
+    .sampled(fd.ready, fd.asked)
+}
+
+/// The watched descriptor that is ready most constantly. One that is writable is suspect only if nothing is readable:
+/// a healthy loop watches for writability while a buffer is full, and then it is not writable.
+fn undrained(f: &Features<'_, '_>) -> Option<ReadyFd> {
+    let stuck = |r: &&ReadyFd| r.asked >= UNDRAINED_ANSWERS && part(r.ready, r.asked) >= UNDRAINED && r.constant;
+    f.ready.iter().filter(stuck).max_by_key(|r| (r.revents & POLLIN != 0, r.ready, std::cmp::Reverse(r.fd))).copied()
+}
+
+/// An entry of an epoll set whose descriptor is closed, or names another file by now.
+fn closed_entry<'a>(f: &Features<'_, 'a>) -> Option<&'a EpollEntry> {
+    let open = f.process.descriptors.last()?;
+    f.process.epoll.values().copied().flatten().find(|entry| {
+        let now = open.value.iter().find(|d| d.fd == entry.fd);
+        match (now, entry.inode) {
+            (None, _) => true,
+            (Some(d), Some(watched)) => d.inode.is_some_and(|inode| inode != watched),
+            _ => false,
+        }
+    })
+}
+
+/// Whether the loop turns. An undrained descriptor with the loop's own code on the stack is itself a proof.
+fn turning(f: &Features<'_, '_>, undrained: bool) -> Condition {
+    let gap = f.gaps.longest_ns;
+    if !f.gaps.known && !undrained {
+        return Condition::unseen("heartbeat", "whether the loop turns could not be seen".into());
+    }
+    let observed = format!("the loop turns: its longest silence was {}", seconds(gap));
+    if undrained && f.stacked() == 0 {
+        return Condition::holds("poll", "a descriptor it watches stays ready, which wakes it at every turn".into(), true);
+    }
+    Condition::below("loop.signs", observed, gap as f64 / 1e9, BLOCKED_GAP_NS as f64 / 1e9)
+}
+
+/// Runnable samples in the loop's own code or in a yield to it, of those with a stack.
+fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
+    let runnable = f.stacks.iter().filter(|s| s.tid == f.process.facts.loop_tid && s.meaning.activity == super::super::activity::Activity::Runnable);
+    runnable.filter_map(|s| Some((s.stack?, s.count))).fold((0, 0), |(turns, all), (stack, n)| {
+        let turn = stack.place == Place::Loop || stack.innermost_in(known::YIELDS);
+        (turns + if turn { n } else { 0 }, all + n)
+    })
+}
+
+/// Processor time in the loop's own code that no request accounts for.
+fn fruitless(f: &Features<'_, '_>, share: f64, undrained: Option<&ReadyFd>) -> Condition {
+    if undrained.is_some() {
+        return Condition::holds("poll", "a watched descriptor stays ready and is never drained".into(), true);
+    }
+    let requests = f.traffic.events as f64 + f.traffic.bytes as f64 / BYTES_PER_REQUEST;
+    let in_loop_ns = f.main.on_cpu() * f.main.span_ns as f64 * share;
+    let each = in_loop_ns / requests.max(1.0);
+    Condition::at_least(
+        "sockets",
+        format!("{} of the loop's own code for each sign of service ({} seen)", seconds(each as u64), f.traffic.events),
+        each,
+        LOOP_CODE_PER_REQUEST_NS,
+    )
+}
+
+/// The function that the loop calls between its turns.
+fn callback(f: &Features<'_, '_>) -> Option<crate::capture::model::Frame> {
+    let stacks: Vec<_> = f
+        .stacks
+        .iter()
+        .filter(|s| s.tid == f.process.facts.loop_tid)
+        .filter_map(|s| Some((s.stack?, s.count)))
+        .filter(|(s, _)| s.place == Place::Callback)
+        .collect();
+    // A callback that shares its samples with others is no culprit.
+    let path = common_path(&stacks, 0.6);
+    culprit(&path).cloned()
+}

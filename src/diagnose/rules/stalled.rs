@@ -1,0 +1,44 @@
+//! `stalled_in_process`: a hang that looks idle. Requests are in flight, the loop sleeps, and nobody outside is asked.
+//!
+//! **Necessary:** the loop does nothing but poll; the same request is in flight through the whole window; no backend
+//! was asked. Lost wake-ups, an exhausted connection pool and a future nobody sets all look like this.
+//! **Nearest neighbours:** `idle` (nothing in flight), `waiting_upstream` (a backend was asked), long polling and
+//! websockets (old requests by design), which is why confidence is capped without the greenlets' or tasks' stacks.
+//! **Advice:** look at what the parked requests wait for; size the pool; upgrade where a lost wake-up is known.
+
+use super::{Assessment, Case, Condition, percent};
+use crate::diagnose::activity::Activity;
+use crate::diagnose::budget::part;
+use crate::diagnose::model::Code;
+use crate::diagnose::thresholds::POLLER_IDLE;
+
+/// Judges a case.
+#[must_use]
+pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
+    let f = &case.features;
+    let t = &f.traffic;
+    if f.slots.capacity > 0 || t.readings == 0 || !t.counted {
+        return None;
+    }
+    let poller = f.main.share(Activity::OwnPoller);
+    let asked = part(t.asked_readings, t.readings);
+    let old_ms = f.span.len_ns() / 1_000_000;
+    let mut a = Assessment::new(Code::StalledInProcess)
+        .need(
+            Condition::at_least("proc.syscall", format!("{} of the time in its own poller", percent(poller)), poller, POLLER_IDLE)
+                .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
+        )
+        .need(Condition::holds(
+            "tcp_info",
+            format!("{} requests had no answer through the whole span; the oldest waited {} ms", t.stuck, t.oldest_ms),
+            t.stuck > 0 && t.oldest_ms >= old_ms,
+        ))
+        .need(Condition::below("tcp_info", format!("a backend was asked and silent in {} of the looks", percent(asked)), asked, 0.2))
+        .cap(0.7);
+    a.summary = format!(
+        "looks idle, but {} requests have waited up to {:.1} s and no backend was asked: they wait for something inside the process",
+        t.in_flight,
+        t.oldest_ms as f64 / 1e3
+    );
+    Some(a.unless("a backend that was asked and is silent: waiting_upstream").unless("no request in flight: idle"))
+}

@@ -1,0 +1,144 @@
+//! `waiting_disk`, `waiting_upstream`, `waiting_client`: request slots (or a loop's requests) held by something outside.
+//!
+//! **Necessary (slots):** half of the slots' time ([`SLOTS_HELD`]; [`DISK_SHARE`] for storage) asleep on it, and no
+//! room left: all slots taken, or nothing served.
+//! **Necessary (loop, upstream):** the loop turns freely, requests are in flight for a second and more, and at the same
+//! time backends were asked and have not answered. Which request waits for which backend needs the greenlets' or tasks'
+//! own stacks; without them confidence is capped.
+//! **Nearest neighbours:** `loop_blocked_off_cpu` (the loop thread itself sleeps on the backend), `idle` (nothing in
+//! flight), `stalled_in_process` (no backend asked), and each other: the port says which side a socket is on.
+//! **Advice:** timeouts, pool sizes, more threads, a buffering proxy.
+
+use super::{Assessment, Case, Condition, percent};
+use crate::diagnose::activity::Activity;
+use crate::diagnose::budget::part;
+use crate::diagnose::culprit::{describe_fd, with_service};
+use crate::diagnose::features::Features;
+use crate::diagnose::model::{Code, Culprit};
+use crate::diagnose::stack::{common_path, culprit};
+use crate::diagnose::thresholds::{
+    BLOCKED_GAP_NS, DISK_SHARE, IN_FLIGHT, NO_FREE_SLOT, POLLER_FREE, SLOTS_HELD, UPSTREAM_AGE_MS,
+};
+
+/// Free slots that go on answering make a held slot nobody's fault.
+#[must_use]
+pub fn no_room(f: &Features<'_, '_>) -> Condition {
+    let slots = &f.slots;
+    let full = slots.busy_share >= NO_FREE_SLOT;
+    Condition::holds(
+        "memory.stack",
+        format!("{} of its {} slots' time is taken, {} signs of service", percent(slots.busy_share), slots.capacity, f.traffic.events),
+        full || f.traffic.events == 0,
+    )
+}
+
+/// Slots wait for storage.
+#[must_use]
+pub fn disk(case: &Case<'_, '_>) -> Option<Assessment> {
+    let f = &case.features;
+    if f.slots.capacity == 0 {
+        return None;
+    }
+    let held = f.slots.held(Activity::Disk);
+    let mut a = Assessment::new(Code::WaitingDisk)
+        .need(Condition::at_least("proc.stat", format!("{} of its slots' time is spent waiting for storage", percent(held)), held, DISK_SHARE))
+        .need(no_room(f));
+    let path = common_path(&f.stacks_of(|m| m.activity == Activity::Disk), 0.6);
+    a.culprit = culprit(&path).map(Culprit::function);
+    let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
+    a.summary = format!("its request slots wait for storage{place}");
+    Some(a)
+}
+
+/// Slots or cooperative requests wait for a backend.
+#[must_use]
+pub fn upstream(case: &Case<'_, '_>) -> Option<Assessment> {
+    if case.features.slots.capacity > 0 { Some(upstream_slots(case)) } else { upstream_loop(case) }
+}
+
+fn upstream_slots(case: &Case<'_, '_>) -> Assessment {
+    let f = &case.features;
+    let held = f.slots.held(Activity::Upstream) + f.slots.held(Activity::Dns);
+    let is_upstream = |a| matches!(a, Activity::Upstream | Activity::Dns);
+    let mut a = Assessment::new(Code::WaitingUpstream)
+        .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent on backends", percent(held)), held, SLOTS_HELD))
+        .need(no_room(f));
+    let dns = f.slots.held(Activity::Dns) * 2.0 > held;
+    a.subcause = Some(if dns { "dns" } else { "upstream" }.into());
+    let path = common_path(&f.stacks_of(|m| is_upstream(m.activity)), 0.6);
+    let fd = f.stacks.iter().filter(|s| is_upstream(s.meaning.activity)).find_map(|s| s.meaning.fd);
+    let mut blamed = Culprit { kind: "peer".into(), ..Culprit::default() };
+    if let Some(fd) = fd {
+        let (what, peer) = describe_fd(case.view, f.process, fd, f.span.end_ns);
+        (blamed.fd, blamed.what, blamed.peer) = (Some(fd), Some(what), peer);
+    }
+    if let Some(frame) = culprit(&path) {
+        blamed = blamed.at(frame);
+    }
+    let to = blamed.peer.as_deref().map_or_else(|| "a backend".to_owned(), with_service);
+    let place = blamed.place().map_or_else(String::new, |p| format!(" in {p}"));
+    a.summary = format!("its request slots wait for {to}{place}");
+    a.culprit = Some(blamed);
+    a.unless("a free slot that answers: healthy_busy")
+}
+
+fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
+    let f = &case.features;
+    let t = &f.traffic;
+    if t.readings == 0 || !t.counted {
+        return None;
+    }
+    let poller = f.main.share(Activity::OwnPoller);
+    let flying = part(t.in_flight_readings, t.readings);
+    let asked = part(t.asked_readings, t.readings);
+    let gap = f.gaps.longest_ns as f64 / 1e9;
+    let mut a = Assessment::new(Code::WaitingUpstream)
+        .need(
+            Condition::at_least("proc.syscall", format!("its loop turns freely: {} of the time in its own poller", percent(poller)), poller, POLLER_FREE)
+                .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
+        )
+        .need(Condition::below("loop.signs", format!("longest silence of the loop {gap:.1} s"), gap, BLOCKED_GAP_NS as f64 / 1e9))
+        .need(Condition::at_least("tcp_info", format!("requests were in flight in {} of the looks", percent(flying)), flying, IN_FLIGHT))
+        .need(Condition::at_least(
+            "tcp_info",
+            format!("the oldest had waited {} ms", t.oldest_ms),
+            t.oldest_ms as f64,
+            UPSTREAM_AGE_MS as f64,
+        ))
+        .need(Condition::at_least("tcp_info", format!("backends were asked and silent in {} of the looks", percent(asked)), asked, IN_FLIGHT))
+        .cap(0.8);
+    let (peer, n) = t.asked.iter().max_by_key(|(peer, n)| (**n, std::cmp::Reverse(*peer)))?;
+    a.subcause = Some("upstream".into());
+    a.culprit = Some(Culprit {
+        kind: "peer".into(),
+        peer: Some(peer.clone()),
+        what: Some(format!("{n} connections asked and not answered")),
+        ..Culprit::default()
+    });
+    a.summary = format!("{} requests wait cooperatively for {}; the loop itself is free", t.in_flight, with_service(peer));
+    Some(a.unless("no backend asked: stalled_in_process"))
+}
+
+/// Slots wait for silent or slow clients.
+#[must_use]
+pub fn client(case: &Case<'_, '_>) -> Option<Assessment> {
+    let f = &case.features;
+    if f.slots.capacity == 0 {
+        return None;
+    }
+    let held = f.slots.held(Activity::Client);
+    let slow = f.traffic.slow_readers > 0;
+    let mut a = Assessment::new(Code::WaitingClient)
+        .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent on clients", percent(held)), held, SLOTS_HELD))
+        .need(no_room(f))
+        .note(Condition::holds("tcp_info", format!("{} clients have sent nothing at all", f.traffic.silent), f.traffic.silent > 0));
+    a.subcause = Some(if slow { "slow_reader" } else { "silent_client" }.into());
+    let fd = f.stacks.iter().filter(|s| s.meaning.activity == Activity::Client).find_map(|s| s.meaning.fd);
+    if let Some(fd) = fd {
+        let (what, peer) = describe_fd(case.view, f.process, fd, f.span.end_ns);
+        a.culprit = Some(Culprit { kind: "peer".into(), fd: Some(fd), what: Some(what), peer, ..Culprit::default() });
+    }
+    let how = if slow { "do not take their answers" } else { "say nothing" };
+    a.summary = format!("its request slots are held by clients that {how}");
+    Some(a)
+}

@@ -1,0 +1,193 @@
+//! What a Python stack says about its thread: the loop itself, a request, a free pool thread, an import.
+//!
+//! Takes frames, gives a [`Place`] and, over many stacks, the path they share. Pure.
+
+use std::collections::HashMap;
+
+use super::known;
+use crate::capture::model::Frame;
+
+/// Where a thread stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// The loop itself: its poller or its own book-keeping.
+    Loop,
+    /// Something the loop called, or a greenlet.
+    Callback,
+    /// A pool thread that waits for work.
+    FreeSlot,
+    /// A pool thread at work.
+    BusySlot,
+    /// Loading the application.
+    Boot,
+    /// The supervisor's own loop.
+    Arbiter,
+    /// None of these.
+    Other,
+}
+
+/// A stack that has been looked at once.
+#[derive(Debug, Clone)]
+pub struct Stack<'a> {
+    /// Frames, innermost first.
+    pub frames: Vec<&'a Frame>,
+    /// Where it stands.
+    pub place: Place,
+    /// Frames above the loop or the pool's root: what the request did. All of them when there is no such root.
+    pub above: usize,
+}
+
+impl<'a> Stack<'a> {
+    /// Looks at a stack. `loop_thread` says that a stack without a known root is a greenlet's or a callback's.
+    #[must_use]
+    pub fn new(frames: Vec<&'a Frame>) -> Self {
+        let is = |table, f: &Frame| known::in_table(table, &f.file, &f.function);
+        let root = frames.iter().position(|f| is(known::LOOP_ROOTS, f));
+        let pool = frames.iter().position(|f| is(known::POOL_ROOTS, f));
+        let boot = frames.iter().any(|f| is(known::BOOT, f));
+        let (place, above) = match (root, pool) {
+            (Some(root), pool) if pool.is_none_or(|pool| root < pool) => {
+                let turning = frames.iter().take(root).all(|f| is(known::MACHINERY, f));
+                (if turning { Place::Loop } else { Place::Callback }, root)
+            }
+            (_, Some(pool)) => {
+                let waiting = frames.iter().take(pool).all(|f| is(known::POOL_WAITS, f));
+                (if waiting { Place::FreeSlot } else { Place::BusySlot }, pool)
+            }
+            _ if boot => (Place::Boot, frames.len()),
+            _ if frames.first().is_some_and(|f| is(known::ARBITER, f)) => (Place::Arbiter, 0),
+            _ if frames.iter().any(|f| is(known::ARBITER, f)) && !is_worker(&frames) => (Place::Arbiter, 0),
+            _ if frames.is_empty() => (Place::Other, 0),
+            _ => (Place::Callback, frames.len()),
+        };
+        Self { frames, place, above }
+    }
+
+    /// Whether any frame is in a table.
+    #[must_use]
+    pub fn has(&self, table: &[known::Row]) -> bool {
+        self.frames.iter().take(self.above).any(|f| known::in_table(table, &f.file, &f.function))
+    }
+
+    /// Whether the innermost frame is in a table.
+    #[must_use]
+    pub fn innermost_in(&self, table: &[known::Row]) -> bool {
+        self.frames.first().is_some_and(|f| known::in_table(table, &f.file, &f.function))
+    }
+}
+
+fn is_worker(frames: &[&Frame]) -> bool {
+    frames.iter().any(|f| f.file.contains("gunicorn/workers/") || f.file.contains("uvicorn/workers"))
+}
+
+/// Whether a frame belongs to the application and not to an installed library.
+#[must_use]
+pub fn is_application(frame: &Frame) -> bool {
+    !known::LIBRARY_PATHS.iter().any(|part| frame.file.contains(part))
+}
+
+/// The path from the root outwards that at least `share` of the stacks have in common (by function and file), outermost
+/// first, each frame with its most frequent line.
+///
+/// Only the frames above the loop's root count: what is below is the same for every request.
+#[must_use]
+pub fn common_path(stacks: &[(&Stack<'_>, u64)], share: f64) -> Vec<Frame> {
+    let total: u64 = stacks.iter().map(|(_, weight)| weight).sum();
+    let need = (total as f64 * share).ceil().max(1.0) as u64;
+    let mut remaining: Vec<(&[&Frame], u64)> =
+        stacks.iter().map(|(s, weight)| (s.frames.get(..s.above).unwrap_or_default(), *weight)).collect();
+    let mut path = Vec::new();
+    loop {
+        let mut votes: HashMap<(&str, &str), u64> = HashMap::new();
+        for (frames, weight) in &remaining {
+            if let Some(frame) = frames.last() {
+                *votes.entry((&frame.file, &frame.function)).or_default() += weight;
+            }
+        }
+        // Ties are broken by name, so that the same capture gives the same answer.
+        let Some((&(file, function), &count)) = votes.iter().max_by_key(|(key, count)| (**count, **key)) else {
+            return path;
+        };
+        if count < need {
+            return path;
+        }
+        remaining.retain(|(frames, _)| frames.last().is_some_and(|f| f.file == file && f.function == function));
+        let line = modal_line(remaining.iter().filter_map(|(frames, weight)| Some((frames.last()?.line, *weight))));
+        path.push(Frame { function: function.to_owned(), file: file.to_owned(), line });
+        for (frames, _) in &mut remaining {
+            *frames = frames.split_last().map_or(&[][..], |(_, rest)| rest);
+        }
+    }
+}
+
+fn modal_line(lines: impl Iterator<Item = (u32, u64)>) -> u32 {
+    let mut votes: HashMap<u32, u64> = HashMap::new();
+    for (line, weight) in lines {
+        *votes.entry(line).or_default() += weight;
+    }
+    votes.into_iter().max_by_key(|(line, count)| (*count, std::cmp::Reverse(*line))).map_or(0, |(line, _)| line)
+}
+
+/// The frame to name: the innermost one of the application on a path (outermost first), else the innermost of all.
+#[must_use]
+pub fn culprit(path: &[Frame]) -> Option<&Frame> {
+    path.iter().rev().find(|f| is_application(f)).or(path.last())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: &str, line: u32) -> Frame {
+        Frame { function: function.into(), file: file.into(), line }
+    }
+
+    fn place(frames: &[Frame]) -> Place {
+        Stack::new(frames.iter().collect()).place
+    }
+
+    #[test]
+    fn a_hub_alone_is_the_loop() {
+        assert_eq!(place(&[frame("Hub.run", "/s/gevent/hub.py", 647)]), Place::Loop);
+    }
+
+    #[test]
+    fn a_select_inside_a_subprocess_call_on_the_loop_is_not_the_loop() {
+        let stack = [
+            frame("select", "/usr/lib/python3.11/selectors.py", 415),
+            frame("_communicate", "/usr/lib/python3.11/subprocess.py", 2021),
+            frame("view", "/app/views.py", 7),
+            frame("_run_once", "/usr/lib/python3.11/asyncio/base_events.py", 1922),
+        ];
+        assert_eq!(place(&stack), Place::Callback);
+    }
+
+    #[test]
+    fn a_pool_thread_is_free_or_busy() {
+        let root = frame("_worker", "/usr/lib/python3.11/concurrent/futures/thread.py", 81);
+        assert_eq!(place(std::slice::from_ref(&root)), Place::FreeSlot);
+        assert_eq!(place(&[frame("view", "/app/a.py", 1), root]), Place::BusySlot);
+    }
+
+    #[test]
+    fn a_sync_worker_in_a_request_is_a_callback() {
+        let stack = [
+            frame("view", "/app/a.py", 9),
+            frame("handle", "/s/gunicorn/workers/sync.py", 135),
+            frame("accept", "/s/gunicorn/workers/sync.py", 30),
+            frame("run_for_one", "/s/gunicorn/workers/sync.py", 69),
+        ];
+        assert_eq!(place(&stack), Place::Callback);
+        assert_eq!(place(&stack[2..]), Place::Loop);
+    }
+
+    #[test]
+    fn the_common_path_ends_where_stacks_part_and_names_the_application() {
+        let a = [frame("sha", "/usr/lib/python3/hashlib.py", 1), frame("digest", "/app/a.py", 12), frame("view", "/app/a.py", 5)];
+        let b = [frame("other", "/usr/lib/python3/x.py", 1), frame("digest", "/app/a.py", 13), frame("view", "/app/a.py", 5)];
+        let (a, b) = (Stack::new(a.iter().collect()), Stack::new(b.iter().collect()));
+        let path = common_path(&[(&a, 3), (&b, 2)], 0.8);
+        assert_eq!(path.iter().map(|f| f.function.as_str()).collect::<Vec<_>>(), ["view", "digest"]);
+        assert_eq!(culprit(&path), Some(&frame("digest", "/app/a.py", 12)));
+    }
+}
