@@ -3,3 +3,4 @@
 //! [`model`] is the vocabulary that all other rooms share.
 
 pub mod model;
+pub mod syscalls;
