@@ -1,1 +1,16 @@
 //! LOOK: one kernel source per file, plain data out, no judgement.
+//!
+//! Every reading is either a value or an [`Unseen`](kernel_file::Unseen) that says why there is none; what that
+//! means is for others to say. Nothing here stops, signals or writes into a process.
+
+pub mod descriptors;
+pub mod diag_wire;
+pub mod heartbeat;
+pub mod host;
+pub mod kernel_file;
+pub mod parse;
+pub mod process;
+pub mod readiness;
+pub mod sock_diag;
+pub mod sockets;
+pub mod thread_files;
