@@ -1,0 +1,340 @@
+//! The recorder: turns a live server into the stream of observations.
+//!
+//! A fast round by the sampling clock (what every loop thread does now, with its stack; other threads in turn), a slow
+//! round four times a second ([`slow`]), births and deaths as they come. It never stops a thread and never writes into
+//! one; its own cost and lateness are part of the stream.
+
+mod facts;
+mod interner;
+mod python;
+mod slow;
+mod sources;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, Tick};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
+use crate::observe::host;
+use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
+use crate::target::Server;
+use interner::Interner;
+use slow::Slow;
+use sources::{Source, Sources};
+use watched::{Context, Watched};
+
+/// Time between slow rounds.
+const SLOW_NS: u64 = 250_000_000;
+/// Time between two questions to `poll` about a suspected spinner.
+const ASK_NS: u64 = 50_000_000;
+/// Demand for a processor from which a process is suspected to spin.
+const SUSPECT_DEMAND: f64 = 0.6;
+/// Threads besides the loops' that are sampled per tick, over all processes: this bounds the tool's own cost.
+const OTHERS_PER_TICK: usize = 32;
+
+/// How to look.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Samples per second.
+    pub rate_hz: u32,
+    /// Requested window, for the header.
+    pub duration_ms: u64,
+    /// The most that may be done to the target.
+    pub level: Level,
+    /// How the target was selected.
+    pub selected_by: String,
+    /// The process that was named.
+    pub pid: i32,
+}
+
+/// A recording under way.
+pub struct Recorder<'s> {
+    server: Server,
+    options: Options,
+    watched: BTreeMap<i32, Watched>,
+    slow: Slow,
+    sources: Sources,
+    interner: Interner,
+    clock: Clock,
+    cpu_at_start_ns: u64,
+    first: BTreeMap<i32, (u64, u64)>,
+    interrupted: bool,
+    arch: String,
+    buffer: Box<[u8; READ_BUFFER_BYTES]>,
+    header: Header,
+    records: Vec<Record>,
+    written: usize,
+    sink: Option<&'s mut dyn FnMut(&Header, &[Record]) -> Result<()>>,
+}
+
+impl<'s> Recorder<'s> {
+    /// Looks at everything once and gets ready to sample. `sink` is given the records as they come.
+    pub fn start(
+        server: Server,
+        options: Options,
+        sink: Option<&'s mut dyn FnMut(&Header, &[Record]) -> Result<()>>,
+    ) -> Result<Self> {
+        let cpu_at_start_ns = own_cpu_ns();
+        let host = host::facts().map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
+        let head = server.members.get(&server.head).ok_or_else(|| gone(server.head))?;
+        let slow = Slow::open(&head.dir);
+        let header = facts::header(&server, &options, host);
+        let clock = Clock::start(options.rate_hz);
+        let mut recorder = Self {
+            arch: header.host.arch.clone(),
+            server,
+            options,
+            watched: BTreeMap::new(),
+            slow,
+            sources: Sources::default(),
+            interner: Interner::default(),
+            clock,
+            cpu_at_start_ns,
+            first: BTreeMap::new(),
+            interrupted: false,
+            buffer: Box::new([0; READ_BUFFER_BYTES]),
+            header,
+            records: Vec::new(),
+            written: 0,
+            sink,
+        };
+        let pids: Vec<i32> = recorder.server.members.keys().copied().collect();
+        for pid in pids {
+            recorder.watch(pid, 0);
+        }
+        recorder.slow_round(0)?;
+        recorder.finish_facts();
+        // The window begins when everything is ready: what it took to get ready is no part of it.
+        recorder.clock = Clock::start(recorder.options.rate_hz);
+        recorder.header.started_realtime_ns = realtime_ns();
+        recorder.header.started_monotonic_ns = recorder.clock.start_ns();
+        recorder.header.started_at = facts::rfc3339(recorder.header.started_realtime_ns);
+        recorder.slow_round(0)?;
+        recorder.flush()?;
+        Ok(recorder)
+    }
+
+    /// Begins to watch a member.
+    fn watch(&mut self, pid: i32, at_ns: u64) {
+        let Some(member) = self.server.members.get(&pid) else { return };
+        let mut python = None;
+        if self.options.level != Level::Proc {
+            match python::Python::attach(&member.dir, &member.snapshot) {
+                Ok(found) => python = Some(found),
+                Err(python::NoPython::NotPython) => {}
+                Err(why) => self.records.push(Record::Blind(why.blind_spot(pid))),
+            }
+        }
+        let facts = facts::process(&self.server, member, python.as_mut(), &self.header, at_ns);
+        self.watched.insert(pid, Watched::new(member, facts, python));
+    }
+
+    /// What is known only after the descriptors and sockets were read once.
+    fn finish_facts(&mut self) {
+        let sockets = self.records.iter().rev().find_map(|r| if let Record::Sockets { sockets, .. } = r { Some(sockets.clone()) } else { None });
+        let sockets = sockets.unwrap_or_default();
+        let mut listen: Vec<String> = Vec::new();
+        for (pid, watched) in &mut self.watched {
+            watched.facts.listen = self.slow.listeners(&sockets, *pid);
+            watched.facts.cgroup = self.slow.cgroup(*pid).map(str::to_owned);
+            facts::finish_loop(&mut watched.facts, self.slow.has_epoll(*pid));
+            listen.extend(watched.facts.listen.iter().cloned());
+        }
+        listen.sort();
+        listen.dedup();
+        facts::finish_header(&mut self.header, &self.watched, listen);
+        // The first round only served to learn this; the window has its own.
+        let blind: Vec<Record> = self.records.drain(..).filter(|r| !matches!(r, Record::Sockets { .. } | Record::Host(_) | Record::Heartbeat { .. } | Record::Cgroup(_))).collect();
+        self.records = self.watched.values().map(|w| Record::Process(Box::new(w.facts.clone()))).collect();
+        self.records.extend(blind.into_iter().filter(|r| !matches!(r, Record::Process(_) | Record::Threads { .. })));
+    }
+
+    /// Samples until `end_ns` of the window, or until `stop` is set to a signal's number. `progress` is told the time.
+    pub fn run(&mut self, end_ns: u64, stop: &AtomicI32, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        let mut next_slow = self.clock.elapsed_ns().next_multiple_of(SLOW_NS).max(SLOW_NS);
+        let mut next_ask = 0;
+        while !self.watched.is_empty() {
+            let woken = self.clock.tick();
+            if stop.load(Ordering::Relaxed) != 0 {
+                self.interrupted = true;
+                break;
+            }
+            let Some(woken) = woken else { continue };
+            if woken.at_ns >= end_ns {
+                break;
+            }
+            self.sources.late(woken.late_ns);
+            self.fast_round(woken.at_ns, woken.late_ns);
+            if woken.at_ns >= next_ask {
+                next_ask = woken.at_ns + ASK_NS;
+                self.ask(woken.at_ns);
+            }
+            if woken.at_ns >= next_slow {
+                next_slow += SLOW_NS;
+                self.births_and_deaths(woken.at_ns);
+                self.slow_round(woken.at_ns)?;
+                progress(woken.at_ns);
+                self.flush()?;
+            }
+        }
+        let at_ns = self.clock.elapsed_ns();
+        self.births_and_deaths(at_ns);
+        self.slow_round(at_ns)?;
+        self.flush()
+    }
+
+    fn fast_round(&mut self, at_ns: u64, late_ns: u64) {
+        let mut samples = Vec::with_capacity(self.watched.len() + 8);
+        let others: usize = self.watched.values().map(Watched::others).sum();
+        let mut context = Context {
+            arch: &self.arch,
+            interner: &mut self.interner,
+            sources: &mut self.sources,
+            out: &mut self.records,
+            buffer: &mut self.buffer,
+        };
+        for watched in self.watched.values_mut() {
+            // Each process gets its part of the budget, and at least one.
+            let budget = if others <= OTHERS_PER_TICK {
+                watched.others()
+            } else {
+                (watched.others() * OTHERS_PER_TICK / others).max(1)
+            };
+            watched.sample(budget, &mut context, &mut samples);
+        }
+        for sample in &samples {
+            self.first.entry(sample.tid).or_insert((at_ns, sample.run_ns + sample.delay_ns));
+        }
+        self.records.push(Record::Tick(Tick { at_ns, late_ns, samples }));
+    }
+
+    /// Asks `poll` about what the likely spinners watch.
+    fn ask(&mut self, at_ns: u64) {
+        if self.options.level == Level::Proc {
+            return;
+        }
+        let Some(Record::Tick(tick)) = self.records.iter().rev().find(|r| matches!(r, Record::Tick(_))) else { return };
+        let suspect = |w: &Watched| {
+            let now = tick.samples.iter().find(|s| s.pid == w.facts.pid && s.tid == w.facts.loop_tid)?;
+            let (since, then) = *self.first.get(&now.tid)?;
+            let passed = at_ns.saturating_sub(since);
+            (passed > 2 * ASK_NS).then(|| (now.run_ns + now.delay_ns - then) as f64 / passed as f64)
+        };
+        let suspects: Vec<i32> = self
+            .watched
+            .iter()
+            .filter(|(_, w)| w.facts.role != Role::Arbiter && suspect(w).is_some_and(|d| d >= SUSPECT_DEMAND))
+            .map(|(pid, _)| *pid)
+            .collect();
+        for pid in suspects {
+            self.slow.ask_readiness(at_ns, &self.watched[&pid], &mut self.sources, &mut self.records);
+        }
+    }
+
+    fn births_and_deaths(&mut self, at_ns: u64) {
+        let (born, gone) = self.server.refresh();
+        for pid in gone {
+            self.leave(pid, at_ns);
+        }
+        for pid in born {
+            self.watch(pid, at_ns);
+            if let Some(watched) = self.watched.get(&pid) {
+                self.records.push(Record::Process(Box::new(watched.facts.clone())));
+            }
+        }
+    }
+
+    fn leave(&mut self, pid: i32, at_ns: u64) {
+        if self.watched.remove(&pid).is_some() {
+            self.slow.forget(pid);
+            self.records.push(Record::Gone { at_ns, pid });
+        }
+    }
+
+    fn slow_round(&mut self, at_ns: u64) -> Result<()> {
+        let mut ended = Vec::new();
+        for (pid, watched) in &mut self.watched {
+            let mut context = Context {
+                arch: &self.arch,
+                interner: &mut self.interner,
+                sources: &mut self.sources,
+                out: &mut self.records,
+                buffer: &mut self.buffer,
+            };
+            match watched.counters(&mut context) {
+                Ok(threads) => self.records.push(Record::Threads { at_ns, pid: *pid, threads }),
+                Err(Unseen::Gone) => ended.push(*pid),
+                Err(_) => {}
+            }
+        }
+        for pid in ended {
+            self.leave(pid, at_ns);
+        }
+        self.slow.round(at_ns, &self.watched, &mut self.sources, &mut self.records);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(sink) = &mut self.sink {
+            sink(&self.header, &self.records[self.written..])?;
+            self.written = self.records.len();
+        }
+        Ok(())
+    }
+
+    /// What was recorded so far, as a capture that could be judged now.
+    pub fn so_far(&mut self) -> Capture {
+        let mut records = std::mem::take(&mut self.records);
+        records.push(self.cost());
+        Capture { header: self.header.clone(), records }
+    }
+
+    /// Takes back a capture made by [`Recorder::so_far`], to go on.
+    pub fn go_on(&mut self, mut capture: Capture) {
+        capture.records.pop();
+        self.records = capture.records;
+    }
+
+    /// Ends the recording.
+    pub fn finish(mut self) -> Result<Capture> {
+        if self.sources.denied(Source::Syscall) {
+            self.records.push(Record::Blind(BlindSpot {
+                what: "what sleeping threads wait for".into(),
+                why: "the kernel does not permit reading /proc/PID/task/TID/syscall".into(),
+                remedy: format!("sudo stallscope {}", self.options.pid),
+            }));
+        }
+        let cost = self.cost();
+        self.records.push(cost);
+        self.flush()?;
+        Ok(Capture { header: self.header, records: self.records })
+    }
+
+    fn cost(&self) -> Record {
+        let stacks = self.watched.values().filter_map(|w| w.python.as_ref()).map(python::Python::counts);
+        let sum = stacks.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+        let rss_kib = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).map_or(0, |u| u.max_rss() as u64);
+        Record::End(SelfCost {
+            at_ns: self.clock.elapsed_ns(),
+            cpu_ns: own_cpu_ns().saturating_sub(self.cpu_at_start_ns),
+            rss_kib,
+            sources: self.sources.report(),
+            stacks_obtained: sum.0,
+            stacks_torn: sum.1,
+            stacks_discarded: sum.2,
+            interrupted: self.interrupted,
+        })
+    }
+
+    /// Whether a signal ended the window.
+    #[must_use]
+    pub const fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+}
+
+fn gone(pid: i32) -> Error {
+    Error::new(ErrorKind::Gone, format!("process {pid} has ended"), "it ended before anything could be seen")
+}

@@ -1,0 +1,174 @@
+//! One process under observation: its threads' kept-open files, its interpreter, what it was last seen doing.
+//!
+//! A thread whose `schedstat` has not moved is still in the same sleep: nothing else of it is read again. That is
+//! what lets hundreds of idle workers be watched for the price of one read each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::interner::Interner;
+use super::python::Python;
+use super::sources::{Source, Sources};
+use crate::capture::model::{Doing, ProcessFacts, Record, Role, ThreadCounters, ThreadSample};
+use crate::capture::syscalls::{Wait, describe};
+use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
+use crate::observe::thread_files::{ThreadFiles, list_threads};
+use crate::target::Member;
+
+/// What sampling needs besides the process.
+pub struct Context<'c> {
+    /// Machine architecture.
+    pub arch: &'c str,
+    /// Numbers of names, frames and stacks.
+    pub interner: &'c mut Interner,
+    /// Counts.
+    pub sources: &'c mut Sources,
+    /// Where records go that the samples refer to.
+    pub out: &'c mut Vec<Record>,
+    /// For readings.
+    pub buffer: &'c mut [u8; READ_BUFFER_BYTES],
+}
+
+struct Thread {
+    files: ThreadFiles,
+    ns_tid: i32,
+    last: Option<ThreadSample>,
+}
+
+/// One process under observation.
+pub struct Watched {
+    /// Its directory.
+    pub dir: Arc<ProcDir>,
+    /// What is known of it.
+    pub facts: ProcessFacts,
+    /// Its interpreter, if it has one that can be read.
+    pub python: Option<Python>,
+    threads: BTreeMap<i32, Thread>,
+    next_other: i32,
+    same_pid_ns: bool,
+}
+
+impl Watched {
+    /// Starts to watch a process whose facts are known.
+    #[must_use]
+    pub fn new(member: &Member, facts: ProcessFacts, python: Option<Python>) -> Self {
+        let same_pid_ns = facts.ns_pid == facts.pid;
+        Self { dir: Arc::clone(&member.dir), facts, python, threads: BTreeMap::new(), next_other: 0, same_pid_ns }
+    }
+
+    /// Looks which threads there are, and reads the exact counters of all. `Gone` when the process has ended.
+    pub fn counters(&mut self, context: &mut Context<'_>) -> Result<Vec<ThreadCounters>, Unseen> {
+        let tids = list_threads(&self.dir)?;
+        self.threads.retain(|tid, _| tids.binary_search(tid).is_ok() || tids.contains(tid));
+        let mut counters = Vec::with_capacity(tids.len());
+        for tid in tids {
+            let same = self.same_pid_ns;
+            let thread = self.threads.entry(tid).or_insert_with(|| {
+                let mut files = ThreadFiles::new(Arc::clone(&self.dir), tid);
+                let ns_tid = if same { tid } else { files.status(context.buffer).map_or(tid, |s| s.ns_pid) };
+                Thread { files, ns_tid, last: None }
+            });
+            match thread.files.counters(context.buffer) {
+                Ok(one) => counters.push(one),
+                Err(Unseen::Gone | Unseen::Absent) => drop(self.threads.remove(&tid)),
+                Err(_) => {}
+            }
+        }
+        if counters.is_empty() {
+            return Err(Unseen::Gone);
+        }
+        if let Some(python) = &mut self.python {
+            python.refresh();
+        }
+        Ok(counters)
+    }
+
+    /// How many threads are sampled besides the loop's.
+    #[must_use]
+    pub fn others(&self) -> usize {
+        self.threads.len().saturating_sub(1)
+    }
+
+    /// Samples the loop thread and, in turn, at most `budget` of the others.
+    pub fn sample(&mut self, budget: usize, context: &mut Context<'_>, samples: &mut Vec<ThreadSample>) {
+        let from = samples.len();
+        let loop_tid = self.facts.loop_tid;
+        self.sample_thread(loop_tid, context, samples);
+        if budget > 0 && self.facts.role != Role::Arbiter {
+            let after = self.threads.range(self.next_other..).map(|(t, _)| *t);
+            let before = self.threads.range(..self.next_other).map(|(t, _)| *t);
+            let turn: Vec<i32> = after.chain(before).filter(|t| *t != loop_tid).take(budget).collect();
+            self.next_other = turn.last().map_or(0, |t| t + 1);
+            for tid in turn {
+                self.sample_thread(tid, context, samples);
+            }
+        }
+        if let Some(python) = &mut self.python
+            && samples[from..].iter().any(|s| s.doing == Doing::Running)
+        {
+            let holder = python.gil_holder();
+            for sample in &mut samples[from..] {
+                let ns_tid = self.threads.get(&sample.tid).map(|t| t.ns_tid);
+                sample.holds_gil = holder.map(|h| h.is_some() && h == ns_tid);
+            }
+        }
+    }
+
+    fn sample_thread(&mut self, tid: i32, context: &mut Context<'_>, samples: &mut Vec<ThreadSample>) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        let sched = thread.files.schedstat(context.buffer);
+        context.sources.count(Source::Schedstat, &sched);
+        let (run_ns, delay_ns, slices) = match sched {
+            Ok(s) => (s.run_ns, s.delay_ns, s.slices),
+            Err(Unseen::Gone) => return drop(self.threads.remove(&tid)),
+            Err(_) => (0, 0, 0),
+        };
+        if let Some(last) = &thread.last
+            && slices > 0
+            && (last.run_ns, last.delay_ns, last.slices) == (run_ns, delay_ns, slices)
+            && last.doing != Doing::Running
+        {
+            samples.push(last.clone());
+            return;
+        }
+        let doing = thread.files.syscall(context.buffer);
+        context.sources.count(Source::Syscall, &doing);
+        let doing = doing.unwrap_or(Doing::Unreadable);
+        let mut sample = ThreadSample {
+            pid: self.facts.pid,
+            tid,
+            run_ns,
+            delay_ns,
+            slices,
+            doing,
+            state: None,
+            wchan: None,
+            fds: Vec::new(),
+            stack: None,
+            holds_gil: None,
+        };
+        if doing != Doing::Running {
+            sample.state = thread.files.stat(context.buffer).ok().map(|s| s.state);
+            let wchan = thread.files.wchan(context.buffer).ok().flatten().map(str::to_owned);
+            sample.wchan = wchan.map(|name| context.interner.name(&name, context.out));
+            // Without the right to read `syscall`, the state letter alone tells running from asleep.
+            if doing == Doing::Unreadable && sample.state == Some('R') {
+                sample.doing = Doing::Running;
+            }
+        }
+        if let Some(python) = &mut self.python {
+            if let Doing::Syscall(number, args) = doing {
+                sample.fds = match describe(context.arch, number).map(|i| i.wait) {
+                    Some(Wait::Poll) => python.polled(args[0], args[1]),
+                    Some(Wait::Select) => python.selected(args[0], args[1]),
+                    _ => Vec::new(),
+                };
+            }
+            let stack = python.stack(thread.ns_tid, context.interner, context.out);
+            context.sources.counted(Source::Stack, stack.is_some());
+            sample.stack = stack;
+        }
+        thread.last = Some(sample.clone());
+        samples.push(sample);
+    }
+}

@@ -1,0 +1,140 @@
+//! What a gunicorn command line says about its server.
+//!
+//! Takes arguments as they were typed (and `GUNICORN_CMD_ARGS`), gives [`Settings`]. Pure. A setting that is not on the
+//! command line may stand in a configuration file, which only gunicorn itself can read: then it is `None` here.
+
+use crate::capture::model::WorkerClass;
+
+/// What was set on the command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `-w`.
+    pub workers: Option<u32>,
+    /// `--threads`.
+    pub threads: Option<u32>,
+    /// `-t`.
+    pub timeout_s: Option<u64>,
+    /// `-k`; plain `sync` with more than one thread becomes gthread, as gunicorn does it.
+    pub worker_class: Option<WorkerClass>,
+    /// `-b`, as typed.
+    pub bind: Vec<String>,
+}
+
+/// Whether a command line is gunicorn's: its script, `-m gunicorn`, or a title it has given itself.
+#[must_use]
+pub fn is_gunicorn(cmdline: &[String]) -> bool {
+    let base = |arg: &str| arg.rsplit('/').next().unwrap_or_default().to_owned();
+    let title = cmdline.first().is_some_and(|first| first.starts_with("gunicorn: "));
+    let module = cmdline.windows(2).any(|w| w[0] == "-m" && w[1].split('.').next() == Some("gunicorn"));
+    title || module || cmdline.iter().take(3).any(|arg| matches!(base(arg).as_str(), "gunicorn" | "gunicorn_paster"))
+}
+
+/// Reads a command line; the environment's arguments come first, so that typed ones win.
+#[must_use]
+pub fn settings(cmdline: &[String], environment_args: Option<&str>) -> Settings {
+    let mut settings = Settings::default();
+    if let Some(args) = environment_args {
+        let args: Vec<String> = args.split_whitespace().map(|a| a.trim_matches(['\'', '"']).to_owned()).collect();
+        settings.read(&args);
+    }
+    settings.read(cmdline);
+    if settings.worker_class == Some(WorkerClass::Sync) && settings.threads.is_some_and(|n| n > 1) {
+        settings.worker_class = Some(WorkerClass::Gthread);
+    }
+    settings
+}
+
+impl Settings {
+    fn read(&mut self, args: &[String]) {
+        let mut args = args.iter().peekable();
+        while let Some(arg) = args.next() {
+            let (name, inline) = split(arg);
+            if !matches!(name, "-w" | "--workers" | "--threads" | "-t" | "--timeout" | "-k" | "--worker-class" | "-b" | "--bind") {
+                continue;
+            }
+            let Some(value) = inline.map(str::to_owned).or_else(|| args.next().cloned()) else { return };
+            match name {
+                "-w" | "--workers" => self.workers = value.parse().ok().or(self.workers),
+                "--threads" => self.threads = value.parse().ok().or(self.threads),
+                "-t" | "--timeout" => self.timeout_s = value.parse().ok().or(self.timeout_s),
+                "-k" | "--worker-class" => self.worker_class = class(&value).or(self.worker_class),
+                _ => self.bind.push(value),
+            }
+        }
+    }
+}
+
+/// `--name=value`, `-w4` or just the name.
+fn split(arg: &str) -> (&str, Option<&str>) {
+    if let Some((name, value)) = arg.split_once('=').filter(|(name, _)| name.starts_with("--")) {
+        return (name, Some(value));
+    }
+    let short = arg.starts_with('-') && !arg.starts_with("--");
+    match arg.char_indices().nth(2) {
+        Some((at, _)) if short => (&arg[..at], Some(&arg[at..])),
+        _ => (arg, None),
+    }
+}
+
+/// A worker class by its name on the command line.
+#[must_use]
+pub fn class(name: &str) -> Option<WorkerClass> {
+    let lower = name.to_ascii_lowercase();
+    Some(match lower.as_str() {
+        "sync" => WorkerClass::Sync,
+        "gthread" => WorkerClass::Gthread,
+        "asgi" => WorkerClass::Asgi,
+        n if n.starts_with("gevent") || n.contains("ggevent") || n.contains("geventwebsocket") => WorkerClass::Gevent,
+        n if n.starts_with("eventlet") || n.contains("geventlet") => WorkerClass::Eventlet,
+        n if n.contains("uvicorn") => WorkerClass::Uvicorn,
+        n if n.contains("tornado") => WorkerClass::Tornado,
+        n if n.contains("gthread") => WorkerClass::Gthread,
+        n if n.contains("workers.sync") => WorkerClass::Sync,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_way_to_write_an_option_is_read() {
+        for text in ["gunicorn -w 4 -k gevent -t 30 a:b", "gunicorn --workers=4 --worker-class gevent --timeout=30", "g -w4 -kgevent -t30"] {
+            let got = settings(&line(text), None);
+            assert_eq!((got.workers, got.worker_class, got.timeout_s), (Some(4), Some(WorkerClass::Gevent), Some(30)), "{text}");
+        }
+    }
+
+    #[test]
+    fn threads_turn_sync_into_gthread_and_silence_says_nothing() {
+        assert_eq!(settings(&line("gunicorn -k sync --threads 4 a"), None).worker_class, Some(WorkerClass::Gthread));
+        assert_eq!(settings(&line("gunicorn a:b"), None), Settings::default());
+    }
+
+    #[test]
+    fn typed_options_win_over_the_environment() {
+        let got = settings(&line("gunicorn -w 2 a"), Some("--workers 8 --bind=0.0.0.0:80"));
+        assert_eq!((got.workers, got.bind), (Some(2), vec!["0.0.0.0:80".to_owned()]));
+    }
+
+    #[test]
+    fn a_cut_command_line_is_no_trap() {
+        assert_eq!(settings(&line("gunicorn -w"), None).workers, None);
+        assert_eq!(settings(&["-".into(), "é".into(), "-é".into()], None), Settings::default());
+    }
+
+    #[test]
+    fn gunicorn_is_known_by_script_module_and_title() {
+        for text in ["/usr/bin/python3 /usr/local/bin/gunicorn a:b", "python -m gunicorn a", "python -m gunicorn.app.wsgiapp a"] {
+            assert!(is_gunicorn(&line(text)), "{text}");
+        }
+        assert!(is_gunicorn(&["gunicorn: worker [app]".into()]));
+        assert!(!is_gunicorn(&line("vim gunicorn.conf.py")));
+        assert!(!is_gunicorn(&line("python app.py a b --name gunicorn")));
+    }
+}

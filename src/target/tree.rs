@@ -1,0 +1,248 @@
+//! The server around a process: its head, its workers, who is born and who dies.
+//!
+//! Takes a pid, gives a [`Server`]. Every member is held by its open `/proc/PID`, so a number that is given to somebody
+//! else is never mistaken for it; its identity is pid and start time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::gunicorn::{self, Settings};
+use super::recognise;
+use crate::capture::model::{Role, ServerKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::kernel_file::{FileBudget, ProcDir, Unseen};
+use crate::observe::process::{ProcessSnapshot, snapshot};
+
+/// Parents that are followed upwards at most; real servers have one or two levels.
+const MAX_LEVELS: usize = 8;
+/// Processes that are watched at once at most.
+pub const MAX_MEMBERS: usize = 512;
+
+/// A process of the server.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its directory.
+    pub dir: Arc<ProcDir>,
+    /// As first seen.
+    pub snapshot: ProcessSnapshot,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct Server {
+    /// What kind it is.
+    pub kind: ServerKind,
+    /// Its head: the arbiter, or the only process.
+    pub head: i32,
+    /// What its command line says.
+    pub settings: Settings,
+    /// Its processes by pid.
+    pub members: BTreeMap<i32, Member>,
+    budget: FileBudget,
+}
+
+impl Server {
+    /// Finds the server of a process. With `only`, just that process.
+    pub fn find(pid: i32, only: bool, budget: &FileBudget) -> Result<Self> {
+        let target = open(pid, budget)?;
+        refuse(&target.1)?;
+        let (kind, head) = if only { (kind_of(&target.1), target) } else { climb(target, budget) };
+        let environ = head.0.read("environ", 256 * 1024).ok();
+        let from_environment = environ.as_deref().and_then(|text| variable(text, "GUNICORN_CMD_ARGS"));
+        let settings = match kind {
+            ServerKind::Gunicorn => gunicorn::settings(&head.1.cmdline, from_environment.as_deref()),
+            _ => gunicorn::settings(&head.1.cmdline, None),
+        };
+        let mut server = Self { kind, head: head.1.pid, settings, members: BTreeMap::new(), budget: budget.clone() };
+        let alone = Member { dir: Arc::new(head.0), snapshot: head.1, role: Role::Process };
+        server.members.insert(server.head, alone);
+        if only {
+            let class = server.kind;
+            if let Some(member) = server.members.get_mut(&pid) {
+                member.role = if class == ServerKind::Gunicorn { Role::Worker } else { Role::Process };
+            }
+        } else {
+            server.refresh();
+        }
+        Ok(server)
+    }
+
+    /// Looks for members that were born or have died. Gives their pids: (born, gone).
+    pub fn refresh(&mut self) -> (Vec<i32>, Vec<i32>) {
+        let gone: Vec<i32> = self.members.iter().filter(|(_, m)| !m.dir.exists()).map(|(pid, _)| *pid).collect();
+        for pid in &gone {
+            self.members.remove(pid);
+        }
+        let Some(head) = self.members.get(&self.head) else { return (Vec::new(), gone) };
+        let (head_dir, head_snapshot) = (Arc::clone(&head.dir), head.snapshot.clone());
+        let mut born = Vec::new();
+        for pid in children(&head_dir, self.head) {
+            if self.members.contains_key(&pid) || self.members.len() >= MAX_MEMBERS {
+                continue;
+            }
+            let Ok(dir) = ProcDir::open(pid, &self.budget) else { continue };
+            let Ok(child) = snapshot(&dir) else { continue };
+            if child.ppid == self.head && is_worker(self.kind, &head_snapshot, &child) {
+                self.members.insert(pid, Member { dir: Arc::new(dir), snapshot: child, role: Role::Worker });
+                born.push(pid);
+            }
+        }
+        if !born.is_empty()
+            && let Some(head) = self.members.get_mut(&self.head)
+        {
+            head.role = Role::Arbiter;
+        }
+        if self.kind == ServerKind::Gunicorn
+            && let Some(head) = self.members.get_mut(&self.head)
+        {
+            head.role = Role::Arbiter;
+        }
+        (born, gone)
+    }
+}
+
+type Open = (ProcDir, ProcessSnapshot);
+
+fn open(pid: i32, budget: &FileBudget) -> Result<Open> {
+    let looked = ProcDir::open(pid, budget).and_then(|dir| snapshot(&dir).map(|s| (dir, s)));
+    looked.map_err(|unseen| match unseen {
+        Unseen::Gone | Unseen::Absent => missing(pid),
+        Unseen::Denied => Error::new(ErrorKind::NotPermitted, format!("process {pid} may not be looked at"), "/proc refuses even its public files")
+            .value("hidepid")
+            .remedy(format!("sudo stallscope {pid}")),
+        other => Error::new(ErrorKind::Io, format!("process {pid} cannot be read"), other.to_string()),
+    })
+}
+
+/// A pid that `/proc` does not show: not there, or hidden.
+fn missing(pid: i32) -> Error {
+    let alive = pid > 0 && matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None), Ok(()) | Err(nix::errno::Errno::EPERM));
+    if alive {
+        return Error::new(ErrorKind::NotPermitted, format!("process {pid} exists but /proc hides it"), "/proc is mounted with hidepid")
+            .value("hidepid=2")
+            .remedy(format!("sudo stallscope {pid}"));
+    }
+    Error::new(ErrorKind::NotFound, format!("no process {pid}"), "there is no such process in this pid namespace")
+        .remedy("stallscope --name gunicorn")
+        .remedy("if the pid is from inside a container, run stallscope there or use the pid on the host")
+}
+
+/// Processes that cannot be judged at all.
+fn refuse(target: &ProcessSnapshot) -> Result<()> {
+    let pid = target.pid;
+    if target.kernel_thread {
+        return Err(Error::new(ErrorKind::NotObservable, format!("process {pid} ({}) is a kernel thread", target.name), "it has no program and no memory of its own")
+            .remedy("name a process of a server: stallscope --name gunicorn"));
+    }
+    if matches!(target.state, 'Z' | 'X') {
+        return Err(Error::new(
+            ErrorKind::NotObservable,
+            format!("process {pid} ({}) has exited", target.name),
+            format!("it is a zombie: its parent, process {}, has not reaped it", target.ppid),
+        )
+        .value(format!("state={}", target.state))
+        .remedy(format!("look at its parent: stallscope {}", target.ppid)));
+    }
+    Ok(())
+}
+
+fn kind_of(process: &ProcessSnapshot) -> ServerKind {
+    if gunicorn::is_gunicorn(&process.cmdline) {
+        ServerKind::Gunicorn
+    } else if recognise::is_uvicorn(&process.cmdline) {
+        ServerKind::Uvicorn
+    } else {
+        ServerKind::Process
+    }
+}
+
+/// Goes up as long as the parent is of the same server.
+fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
+    let mut here = target;
+    for _ in 0..MAX_LEVELS {
+        let Ok(parent) = open(here.1.ppid, budget) else { break };
+        if here.1.ppid <= 1 && !same_program(&parent.1, &here.1) || !is_worker(kind_of(&parent.1), &parent.1, &here.1) {
+            break;
+        }
+        here = parent;
+    }
+    (kind_of(&here.1), here)
+}
+
+fn same_program(a: &ProcessSnapshot, b: &ProcessSnapshot) -> bool {
+    a.exe.is_some() && a.exe == b.exe && !a.cmdline.is_empty()
+}
+
+/// Whether a child serves for a parent of a kind.
+fn is_worker(kind: ServerKind, parent: &ProcessSnapshot, child: &ProcessSnapshot) -> bool {
+    match kind {
+        ServerKind::Gunicorn => gunicorn::is_gunicorn(&child.cmdline) && !child.cmdline.iter().any(|a| a.contains("dirty-arbiter")),
+        ServerKind::Uvicorn => recognise::is_spawned(&child.cmdline) || recognise::is_uvicorn(&child.cmdline),
+        // Forked without exec: the same program with the same arguments, or a title written over them (nginx).
+        ServerKind::Loop | ServerKind::Process => {
+            let title = |p: &ProcessSnapshot| p.cmdline.first().and_then(|a| a.split(':').next()).map(str::to_owned);
+            same_program(parent, child)
+                && (parent.cmdline == child.cmdline || parent.cmdline.first().is_some_and(|a| a.contains(": ")) && title(parent) == title(child))
+        }
+    }
+}
+
+/// The children of a process: the kernel's own list where it has one, else a walk over all processes.
+fn children(dir: &ProcDir, pid: i32) -> Vec<i32> {
+    let tasks = crate::observe::thread_files::list_threads(dir).unwrap_or_default();
+    let mut pids = Vec::new();
+    let mut listed = false;
+    for tid in tasks {
+        if let Ok(text) = dir.read(&format!("task/{tid}/children"), 64 * 1024) {
+            listed = true;
+            pids.extend(String::from_utf8_lossy(&text).split_whitespace().filter_map(|p| p.parse::<i32>().ok()));
+        }
+    }
+    if !listed && let Ok(process) = remoteprocess::Process::new(pid) {
+        let all = process.child_processes().unwrap_or_default();
+        pids = all.into_iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child).collect();
+    }
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+/// A variable of an environment block.
+fn variable(environ: &[u8], name: &str) -> Option<String> {
+    environ.split(|b| *b == 0).find_map(|entry| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_found_by_its_whole_name() {
+        let block = b"X=1\0GUNICORN_CMD_ARGS=-w 3\0GUNICORN_CMD_ARGS_OLD=-w 9\0";
+        assert_eq!(variable(block, "GUNICORN_CMD_ARGS").as_deref(), Some("-w 3"));
+        assert_eq!(variable(block, "CMD_ARGS"), None);
+    }
+
+    #[test]
+    fn a_pid_that_is_not_there_says_so() {
+        let error = Server::find(i32::MAX, false, &FileBudget::new(10)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_kernel_thread_is_refused() {
+        // Process 2 is kthreadd wherever kernel threads are visible.
+        if let Ok((_, two)) = open(2, &FileBudget::new(10))
+            && two.kernel_thread
+        {
+            assert_eq!(Server::find(2, false, &FileBudget::new(10)).unwrap_err().kind, ErrorKind::NotObservable);
+        } else {
+            eprintln!("SKIPPED: no kernel threads are visible in this pid namespace");
+        }
+    }
+}
