@@ -3,6 +3,8 @@
 //! Every reading is either a value or an [`Unseen`](kernel_file::Unseen) that says why there is none; what that
 //! means is for others to say. Nothing here stops, signals or writes into a process.
 
+pub mod cgroup;
+pub mod cgroup_paths;
 pub mod clock;
 pub mod descriptors;
 pub mod diag_wire;

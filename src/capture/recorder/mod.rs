@@ -49,6 +49,9 @@ pub struct Options {
     pub pid: i32,
 }
 
+/// Is given the header and the records as they come.
+pub type Sink<'s> = &'s mut dyn FnMut(&Header, &[Record]) -> Result<()>;
+
 /// A recording under way.
 pub struct Recorder<'s> {
     server: Server,
@@ -66,7 +69,7 @@ pub struct Recorder<'s> {
     header: Header,
     records: Vec<Record>,
     written: usize,
-    sink: Option<&'s mut dyn FnMut(&Header, &[Record]) -> Result<()>>,
+    sink: Option<Sink<'s>>,
 }
 
 impl<'s> Recorder<'s> {
@@ -74,7 +77,7 @@ impl<'s> Recorder<'s> {
     pub fn start(
         server: Server,
         options: Options,
-        sink: Option<&'s mut dyn FnMut(&Header, &[Record]) -> Result<()>>,
+        sink: Option<Sink<'s>>,
     ) -> Result<Self> {
         let cpu_at_start_ns = own_cpu_ns();
         let host = host::facts().map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
@@ -328,10 +331,10 @@ impl<'s> Recorder<'s> {
         })
     }
 
-    /// Whether a signal ended the window.
+    /// Whether there is nothing more to see: a signal, or all processes have ended.
     #[must_use]
-    pub const fn interrupted(&self) -> bool {
-        self.interrupted
+    pub fn ended(&self) -> bool {
+        self.interrupted || self.watched.is_empty()
     }
 }
 
