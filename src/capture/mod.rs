@@ -3,4 +3,5 @@
 //! [`model`] is the vocabulary that all other rooms share.
 
 pub mod model;
+pub mod recorder;
 pub mod syscalls;

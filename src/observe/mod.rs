@@ -11,6 +11,7 @@ pub mod diag_wire;
 pub mod heartbeat;
 pub mod host;
 pub mod kernel_file;
+pub mod memory;
 pub mod parse;
 pub mod process;
 pub mod readiness;

@@ -1,1 +1,20 @@
 //! READ: bytes of a live interpreter → frames.
+//!
+//! Sees the target only through a [`MemoryReader`]; never stops it and never writes. [`locate`] finds the interpreter,
+//! [`layout`] says where its fields are, [`reader`] reads threads, frames and the holder of the interpreter lock,
+//! [`code`] turns code objects into names and lines. Everything read is foreign: every length is capped, every walk
+//! bounded, and what changed while it was read is thrown away and read again.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+pub mod code;
+pub mod elf;
+pub mod layout;
+pub mod lines;
+pub mod locate;
+pub mod memory;
+pub mod object;
+pub mod reader;
+
+pub use locate::{Interpreter, NoInterpreter};
+pub use memory::{MemoryReader, ReadError};
+pub use reader::{Sample, StackReader};

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod gunicorn;
+pub mod maps;
 pub mod recognise;
 pub mod select;
 pub mod tree;

@@ -8,7 +8,7 @@ use super::watched::Watched;
 use crate::capture::model::{
     CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, Role, ServerFacts, ServerKind, TargetFacts, WorkerClass,
 };
-use crate::target::{Member, Server, gunicorn, recognise};
+use crate::target::{Member, Server, recognise};
 
 /// The header as far as it is known before anything was sampled.
 #[must_use]
@@ -147,13 +147,12 @@ pub fn finish_header(header: &mut Header, watched: &BTreeMap<i32, Watched>, list
 
 /// gunicorn's version: the name of its distribution's folder beside its package, seen from inside the target's root.
 fn version(watched: &Watched) -> Option<String> {
-    let package = watched.python.as_ref()?.files_seen().iter().find_map(|f| f.find("/gunicorn/").and_then(|at| f.get(..at)))?;
+    let files = watched.python.as_ref()?.files_seen();
+    let package = files.iter().find_map(|f| f.find("/gunicorn/").and_then(|at| f.get(..at)))?;
     let names = super::python::list_below_root(&watched.dir, package)?;
     names.iter().find_map(|name| recognise::distribution_version(name, "gunicorn"))
 }
 
-/// Settings of gunicorn that were read from memory or its command line.
-pub type Settings = gunicorn::Settings;
 
 /// A time in UTC, to the millisecond.
 #[must_use]

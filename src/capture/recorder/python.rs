@@ -1,0 +1,204 @@
+//! The interpreter of a watched process: its stacks as numbers, and what its memory tells besides.
+
+use std::collections::HashMap;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::Mode;
+
+use super::interner::Interner;
+use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record};
+use crate::observe::kernel_file::{ProcDir, Unseen};
+use crate::observe::memory::Memory;
+use crate::observe::process::ProcessSnapshot;
+use crate::python::locate::locate;
+use crate::python::reader::{GilHolder, RawFrame};
+use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
+use crate::target::gunicorn::Settings;
+use crate::target::{access, maps};
+
+/// Descriptors of one `poll` or `select` that are looked at.
+const MAX_POLLED: usize = 8;
+
+/// The interpreter of a process.
+pub struct Python {
+    reader: StackReader<Memory>,
+    stacks: HashMap<Vec<(u32, u32)>, Option<u32>>,
+    last: HashMap<i32, Option<u32>>,
+    key: Vec<(u32, u32)>,
+}
+
+/// Why there is none.
+pub enum NoPython {
+    /// The process runs no Python.
+    NotPython,
+    /// The process may not be read; the one cause.
+    Denied(Box<crate::error::Error>),
+    /// It runs one that cannot be read.
+    Unreadable(NoInterpreter),
+}
+
+impl NoPython {
+    /// As the report says it.
+    #[must_use]
+    pub fn blind_spot(&self, pid: i32) -> BlindSpot {
+        let what = format!("Python stacks of process {pid}");
+        match self {
+            Self::NotPython => BlindSpot { what, why: "it runs no Python".into(), remedy: "none".into() },
+            Self::Denied(error) => BlindSpot {
+                what: format!("memory and stacks of process {pid}"),
+                why: error.cause.clone(),
+                remedy: error.remedies.first().cloned().unwrap_or_default(),
+            },
+            Self::Unreadable(why) => BlindSpot {
+                what,
+                why: why.to_string(),
+                remedy: "a newer stallscope may know this interpreter; the verdict rests on kernel files".into(),
+            },
+        }
+    }
+}
+
+impl Python {
+    /// Finds the interpreter of a process.
+    pub fn attach(dir: &ProcDir, snapshot: &ProcessSnapshot) -> Result<Self, NoPython> {
+        let denied = || NoPython::Denied(Box::new(access::Facts::gather(snapshot).explain()));
+        let text = match dir.read("maps", 16 << 20) {
+            Ok(text) => text,
+            Err(Unseen::Denied) => return Err(denied()),
+            Err(_) => return Err(NoPython::NotPython),
+        };
+        let mappings = maps::parse(&String::from_utf8_lossy(&text));
+        let memory = Memory::open(dir).map_err(|why| if why == Unseen::Denied { denied() } else { NoPython::NotPython })?;
+        let interpreter: Interpreter = locate(&mappings, &memory).map_err(|why| match why {
+            NoInterpreter::NotPython => NoPython::NotPython,
+            other => NoPython::Unreadable(other),
+        })?;
+        let mut reader = StackReader::new(interpreter, memory);
+        // A worker that is being born may have no threads yet: later rounds will find them.
+        let _ = reader.refresh_threads();
+        Ok(Self { reader, stacks: HashMap::new(), last: HashMap::new(), key: Vec::new() })
+    }
+
+    /// Reads the list of threads anew; an inconsistent list leaves the old one.
+    pub fn refresh(&mut self) {
+        let _ = self.reader.refresh_threads();
+    }
+
+    /// The holder of the interpreter lock; `None` when it could not be told.
+    pub fn gil_holder(&mut self) -> Option<Option<i32>> {
+        match self.reader.gil_holder() {
+            GilHolder::Nobody => Some(None),
+            GilHolder::Thread(tid) => Some(Some(tid)),
+            GilHolder::Unknown => None,
+        }
+    }
+
+    /// The number of a thread's stack; `None` when it has none or it could not be read whole.
+    pub fn stack(&mut self, ns_tid: i32, interner: &mut Interner, out: &mut Vec<Record>) -> Option<u32> {
+        match self.reader.sample(ns_tid) {
+            Sample::Unchanged => return self.last.get(&ns_tid).copied().flatten(),
+            Sample::Changed => {}
+            Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => return None,
+        }
+        self.key.clear();
+        self.key.extend(self.reader.frames().iter().map(|f| (f.code, f.line)));
+        let id = match self.stacks.get(&self.key) {
+            Some(id) => *id,
+            None => {
+                let frames: Vec<u32> =
+                    self.reader.frames().iter().map(|f| interner.frame(self.named(f), out)).collect();
+                let id = interner.stack(&frames, self.reader.complete(), out);
+                self.stacks.insert(self.key.clone(), id);
+                id
+            }
+        };
+        self.last.insert(ns_tid, id);
+        id
+    }
+
+    fn named(&self, frame: &RawFrame) -> Frame {
+        let code = self.reader.code(frame.code);
+        Frame {
+            function: code.map(|c| c.function.clone()).unwrap_or_default(),
+            file: code.map(|c| c.file.clone()).unwrap_or_default(),
+            line: frame.line,
+        }
+    }
+
+    /// The files on the stack of the main thread, looked at a few times: a running thread may be anywhere.
+    pub fn main_thread_files(&mut self, ns_pid: i32) -> Vec<String> {
+        let mut files = Vec::new();
+        for _ in 0..3 {
+            if matches!(self.reader.sample(ns_pid), Sample::Changed | Sample::Unchanged) {
+                let seen = self.reader.frames().iter().filter_map(|f| self.reader.code(f.code)).map(|c| c.file.clone());
+                files.extend(seen);
+            }
+        }
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    /// The files of all frames seen so far.
+    #[must_use]
+    pub fn files_seen(&self) -> Vec<String> {
+        (0..).map_while(|id| self.reader.code(id)).map(|c| c.file.clone()).collect()
+    }
+
+    /// Settings that could be read from the server's own objects.
+    #[must_use]
+    pub const fn settings(&self) -> Option<&Settings> {
+        None
+    }
+
+    /// The facts for the report.
+    #[must_use]
+    pub fn facts(&self) -> PythonFacts {
+        let interpreter = self.reader.interpreter();
+        PythonFacts {
+            version: interpreter.version.to_string(),
+            implementation: "cpython".into(),
+            runtime_start: interpreter.runtime_start,
+            runtime_end: interpreter.runtime_end,
+        }
+    }
+
+    /// Stacks obtained, torn, discarded.
+    #[must_use]
+    pub const fn counts(&self) -> (u64, u64, u64) {
+        let counts = self.reader.counts();
+        (counts.obtained, counts.torn, counts.discarded)
+    }
+
+    /// The first descriptors of a `poll`: an array of {descriptor, events}.
+    #[must_use]
+    pub fn polled(&self, array: u64, count: u64) -> Vec<i32> {
+        let count = usize::try_from(count).unwrap_or(MAX_POLLED).min(MAX_POLLED);
+        let bytes = self.reader.memory().bytes(array, count as u64 * 8, MAX_POLLED * 8).unwrap_or_default();
+        let fds = bytes.chunks_exact(8).filter_map(|entry| Some(i32::from_le_bytes(entry.get(..4)?.try_into().ok()?)));
+        fds.filter(|fd| *fd >= 0).collect()
+    }
+
+    /// The first descriptors that a `select` waits to read: bits of a set.
+    #[must_use]
+    pub fn selected(&self, highest: u64, set: u64) -> Vec<i32> {
+        if set == 0 {
+            return Vec::new();
+        }
+        let bytes = self.reader.memory().bytes(set, highest.min(1_024).div_ceil(64) * 8, 128).unwrap_or_default();
+        let bits = bytes.iter().enumerate().flat_map(|(i, byte)| (0..8).filter(move |b| byte >> b & 1 == 1).map(move |b| i * 8 + b));
+        bits.take(MAX_POLLED).filter_map(|fd| i32::try_from(fd).ok()).collect()
+    }
+}
+
+/// The names in a folder of the target's own file system. Links cannot lead out of its root.
+#[must_use]
+pub fn list_below_root(dir: &ProcDir, path: &str) -> Option<Vec<String>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let root = dir.open_file("root").ok()?;
+    let how = OpenHow::new().flags(flags).mode(Mode::empty()).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let folder = openat2(root, path, how).ok()?;
+    let mut folder = nix::dir::Dir::from_fd(folder).ok()?;
+    let names = folder.iter().flatten().take(20_000).map(|e| e.file_name().to_string_lossy().into_owned());
+    Some(names.collect())
+}

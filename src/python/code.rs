@@ -1,0 +1,103 @@
+//! Code objects, resolved once: function, file and lines.
+//!
+//! Cached by address. An address can be given to another code object later, so the cache remembers what it was made of
+//! and is asked to check whenever a frame is new at its place.
+
+use std::collections::HashMap;
+
+use super::layout::{CODE_BYTES, Instruction, Layout};
+use super::lines::line_at;
+use super::memory::{MemoryReader, ReadError, half_at, word_at};
+use super::object;
+
+/// Longest line table that is read.
+const MAX_LINES: usize = 256 * 1024;
+/// Code objects that are kept; a program has a few ten thousand at most.
+const MAX_CODES: usize = 50_000;
+
+/// A resolved code object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Code {
+    /// Function name, qualified where the version keeps that.
+    pub function: String,
+    /// File name as compiled.
+    pub file: String,
+    first_line: u32,
+    lines: Vec<u8>,
+    identity: [u64; 3],
+    address: u64,
+}
+
+/// Resolves code objects and keeps them.
+#[derive(Debug, Default)]
+pub struct Codes {
+    by_address: HashMap<u64, u32>,
+    codes: Vec<Code>,
+    code_type: Option<u64>,
+}
+
+impl Codes {
+    /// A code object by its number.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<&Code> {
+        self.codes.get(id as usize)
+    }
+
+    /// The number of the code object at an address. With `check`, what is there now is compared with what was there.
+    pub fn resolve(&mut self, memory: &dyn MemoryReader, layout: &Layout, address: u64, check: bool) -> Result<u32, ReadError> {
+        let known = self.by_address.get(&address).copied();
+        if let Some(id) = known.filter(|_| !check) {
+            return Ok(id);
+        }
+        let mut body = [0; CODE_BYTES];
+        memory.read(address, &mut body)?;
+        let field = |at| word_at(&body, at).ok_or(ReadError::Unmapped);
+        let identity = [field(layout.code_filename)?, field(layout.code_name)?, field(layout.code_lines)?];
+        if let Some(id) = known
+            && self.codes.get(id as usize).is_some_and(|c| c.identity == identity)
+        {
+            return Ok(id);
+        }
+        self.check_type(memory, address, field(8)?)?;
+        if self.codes.len() >= MAX_CODES {
+            return Err(ReadError::Unmapped);
+        }
+        let code = Code {
+            function: object::text(memory, layout, identity[1])?,
+            file: object::text(memory, layout, identity[0])?,
+            first_line: half_at(&body, layout.code_first_line).unwrap_or(0),
+            lines: object::bytes(memory, identity[2], MAX_LINES)?,
+            identity,
+            address,
+        };
+        let id = self.codes.len() as u32;
+        self.codes.push(code);
+        self.by_address.insert(address, id);
+        Ok(id)
+    }
+
+    /// Everything that is taken for a code object must have the one type `code`.
+    fn check_type(&mut self, memory: &dyn MemoryReader, address: u64, of_type: u64) -> Result<(), ReadError> {
+        match self.code_type {
+            Some(known) if known == of_type => Ok(()),
+            Some(_) => Err(ReadError::Unmapped),
+            None if object::type_name(memory, address)? == "code" => {
+                self.code_type = Some(of_type);
+                Ok(())
+            }
+            None => Err(ReadError::Unmapped),
+        }
+    }
+}
+
+impl Code {
+    /// The line at which a frame of this code stands, by the word that its instruction field holds. 0 when unknown.
+    #[must_use]
+    pub fn line(&self, layout: &Layout, instruction: u64) -> u32 {
+        let offset = match layout.instruction {
+            Instruction::Index { unit, .. } => i64::from(instruction as u32 as i32) * unit,
+            Instruction::Pointer { code, .. } => instruction.wrapping_sub(self.address.wrapping_add(code)) as i64,
+        };
+        line_at(layout.line_format, &self.lines, self.first_line, offset).unwrap_or(0)
+    }
+}

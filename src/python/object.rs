@@ -1,0 +1,51 @@
+//! Strings and bytes of the target, capped and made valid.
+
+use super::layout::Layout;
+use super::memory::{MemoryReader, ReadError, half_at, word_at};
+
+/// Longest string that is read, in characters.
+const MAX_CHARS: u64 = 512;
+
+/// A string object. Anything that is none gives a text that says so, not an error.
+pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
+    let mut head = [0; 40];
+    memory.read(address, &mut head)?;
+    let (Some(length), Some(state)) = (word_at(&head, 16), half_at(&head, 32)) else { return Err(ReadError::Unmapped) };
+    let chars = length.min(MAX_CHARS);
+    let kind = (state >> 2) & 7;
+    let (compact, ascii) = (state & 32 != 0, state & 64 != 0);
+    if !compact || !matches!(kind, 1 | 2 | 4) {
+        return Ok("<unreadable name>".to_owned());
+    }
+    let at = address + if ascii { layout.text.0 } else { layout.text.1 };
+    let bytes = memory.bytes(at, chars * u64::from(kind), MAX_CHARS as usize * 4)?;
+    let mut text: String = match kind {
+        1 => bytes.iter().map(|b| char::from(*b)).collect(),
+        2 => {
+            let units = bytes.chunks_exact(2).filter_map(|c| Some(u16::from_le_bytes(c.try_into().ok()?)));
+            char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        }
+        _ => {
+            let units = bytes.chunks_exact(4).filter_map(|c| Some(u32::from_le_bytes(c.try_into().ok()?)));
+            units.map(|u| char::from_u32(u).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        }
+    };
+    if length > MAX_CHARS {
+        text.push('…');
+    }
+    Ok(text)
+}
+
+/// The contents of a bytes object, at most `cap`.
+pub fn bytes(memory: &dyn MemoryReader, address: u64, cap: usize) -> Result<Vec<u8>, ReadError> {
+    let length = memory.word(address + 16)?;
+    memory.bytes(address + 32, length, cap)
+}
+
+/// The name of the type of an object.
+pub fn type_name(memory: &dyn MemoryReader, object: u64) -> Result<String, ReadError> {
+    let name = memory.word(memory.word(object + 8)? + 24)?;
+    let bytes = memory.bytes(name, 32, 32)?;
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    Ok(String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned())
+}
