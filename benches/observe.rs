@@ -15,7 +15,7 @@ use stallscope::observe::kernel_file::{FileBudget, ProcDir, READ_BUFFER_BYTES};
 use stallscope::observe::process::snapshot;
 use stallscope::observe::readiness::Readiness;
 use stallscope::observe::sock_diag::SockDiag;
-use stallscope::observe::sockets::{SocketFiles, Wanted};
+use stallscope::observe::sockets::{SocketFiles, Table, Wanted};
 use stallscope::observe::thread_files::ThreadFiles;
 
 const ROUNDS: usize = 2000;
@@ -54,25 +54,29 @@ fn measure_all(pid: i32) -> Result<(), Box<dyn Error>> {
         measure(&format!("wchan, {kind}"), || thread.wchan(&mut buffer).is_ok());
         measure(&format!("all counters of a thread, {kind}"), || thread.counters(&mut buffer).is_ok());
     }
-    let process = ProcDir::open(pid, &FileBudget::from_limit())?;
+    let process = Arc::new(ProcDir::open(pid, &FileBudget::from_limit())?);
     let listing = list(&process)?;
     measure(&format!("list {} descriptors", listing.fds.len()), || list(&process).is_ok());
     measure("fdinfo of one descriptor", || info(&process, 0).is_ok());
     measure("process snapshot", || snapshot(&process).is_ok());
 
-    let readiness = Readiness::open(&process)?;
+    let readiness = Readiness::open(Arc::clone(&process))?;
     let input = listing.fds.first().ok_or("the child has no descriptor")?;
     measure("readiness of a pipe", || readiness.ask(input, 1).is_ok());
     let (near, _far) = UnixStream::pair()?;
-    let ourselves = ProcDir::open(std::process::id() as i32, &FileBudget::from_limit())?;
+    let ourselves = Arc::new(ProcDir::open(std::process::id() as i32, &FileBudget::from_limit())?);
     let own = list(&ourselves)?.fds.into_iter().find(|seen| seen.fd == near.as_raw_fd());
-    let (own, readiness) = (own.ok_or("our socket is not listed")?, Readiness::open(&ourselves)?);
+    let (own, readiness) = (own.ok_or("our socket is not listed")?, Readiness::open(Arc::clone(&ourselves))?);
     measure("readiness of a socket", || readiness.ask(&own, 1).is_ok());
 
     let all = Wanted { inodes: (0..u64::from(u16::MAX)).collect(), ports: (1..=u16::MAX).collect() };
     let mut files = SocketFiles::new();
-    let count = files.read(&process, &all)?.sockets.len();
-    measure(&format!("/proc/net, {count} sockets"), || files.read(&process, &all).is_ok());
+    for (name, table) in [("tcp", Table::Tcp), ("udp", Table::Udp), ("unix", Table::Unix)] {
+        let count = files.read(&process, &[table], &all)?.sockets.len();
+        measure(&format!("/proc/net {name}, {count} sockets"), || {
+            files.read(&process, &[table], &all).is_ok()
+        });
+    }
     let mut diagnosis = SockDiag::open(&process)?;
     let count = diagnosis.tcp(&all)?.sockets.len();
     measure(&format!("sock_diag tcp, {count} sockets"), || diagnosis.tcp(&all).is_ok());

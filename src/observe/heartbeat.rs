@@ -10,8 +10,8 @@ use crate::capture::model::{Descriptor, Record};
 
 /// Descriptors that look like heartbeat files.
 ///
-/// A worker holds its own; gunicorn before 20 also left it those of its older siblings, which the caller tells by
-/// [`HeartbeatFile::identity`]: a worker's own is the one that none of its older siblings holds. An arbiter holds
+/// A worker holds its own, and where gunicorn does not close them after the fork, also those of its older siblings.
+/// The caller tells them apart by [`HeartbeatFile::identity`]: a worker's own is the one that none of its older siblings holds. An arbiter holds
 /// one per worker.
 pub fn find(fds: &[Descriptor]) -> impl Iterator<Item = &Descriptor> {
     fds.iter().filter(|descriptor| {

@@ -21,7 +21,7 @@ use nix::sys::stat::{FileStat, Mode, fstatat};
 /// Big enough for every file of a thread (`status` with many supplementary groups is the longest).
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 
-/// Descriptors left to the rest of the tool when the limit is spent on kept-open files.
+/// Descriptors left at least to the rest of the tool; a quarter of the limit if that is more.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
 /// Why there is no reading.
@@ -85,7 +85,7 @@ impl FileBudget {
             Ok((soft, _)) => soft,
             Err(_) => 0,
         };
-        Self::new(limit.saturating_sub(RESERVED_DESCRIPTORS))
+        Self::new(limit.saturating_sub(RESERVED_DESCRIPTORS.max(limit / 4)))
     }
 
     /// Files that may still be kept.
@@ -248,6 +248,14 @@ mod tests {
         assert!(second.kept.is_none());
         drop(first);
         assert_eq!(budget.left(), 1);
+    }
+
+    #[test]
+    fn our_own_limit_is_raised() {
+        let budget = FileBudget::from_limit();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(soft, hard);
+        assert!(budget.left() < hard);
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub struct Status {
     pub effective_uid: u32,
     /// Its id in its own innermost namespace.
     pub ns_pid: i32,
-    /// Threads of the process; 0 for a zombie.
+    /// Threads of the process.
     pub threads: u64,
     /// Voluntary context switches.
     pub voluntary_switches: u64,

@@ -64,6 +64,31 @@ fn last_namespace_wins_and_missing_lines_are_refused() {
 
 proptest! {
     #[test]
+    fn status_round_trip(
+        ids in any::<[u16; 4]>(), uids: (u32, u32), tracer: u16, threads: u32, switches: (u64, u64),
+        name in "[a-zA-Z:() ]{0,15}", groups in "( [0-9]{1,5}){0,20}", state in "[RSDTtZXI]",
+    ) {
+        let [tgid, ppid, outer, inner] = ids.map(i32::from);
+        let text = format!(
+            "Name:\t{name}\nUmask:\t0022\nState:\t{state} (some)\nTgid:\t{tgid}\nNgid:\t0\nPid:\t{outer}\nPPid:\t{ppid}\n\
+             TracerPid:\t{tracer}\nUid:\t{}\t{}\t0\t0\nGroups:\t{groups}\nNSpid:\t{outer}\t{inner}\nThreads:\t{threads}\n\
+             SigQ:\t0/1\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+            uids.0, uids.1, switches.0, switches.1,
+        );
+        let expected = Status {
+            state: state.chars().next().unwrap(), tgid, ppid, tracer_pid: tracer.into(), real_uid: uids.0,
+            effective_uid: uids.1, ns_pid: inner, threads: threads.into(), voluntary_switches: switches.0,
+            involuntary_switches: switches.1,
+        };
+        prop_assert_eq!(status(text.as_bytes()), Some(expected));
+    }
+
+    #[test]
+    fn wchan_round_trip(name in "[a-z_][a-z0-9_.]{0,40}") {
+        prop_assert_eq!(wchan(name.as_bytes()), Some(name.as_str()));
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = (schedstat(&bytes), stat(&bytes), status(&bytes), syscall(&bytes), wchan(&bytes));
     }

@@ -26,7 +26,7 @@ pub struct ProcessSnapshot {
     pub state: char,
     /// Whether it belongs to the kernel.
     pub kernel_thread: bool,
-    /// Threads; 0 for a zombie.
+    /// Threads.
     pub threads: u64,
     /// Real user.
     pub real_uid: u32,

@@ -16,6 +16,7 @@
 //! Must never read, write or change a flag: flags of the open file are shared with the target.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -65,15 +66,16 @@ impl From<Errno> for NotAsked {
 /// The right to ask about the descriptors of one process.
 #[derive(Debug)]
 pub struct Readiness {
+    process: Arc<ProcDir>,
     pidfd: OwnedFd,
 }
 
 impl Readiness {
     /// Takes hold of a process. Whether its descriptors may be taken shows when one is asked about.
-    pub fn open(process: &ProcDir) -> Seen<Self> {
+    pub fn open(process: Arc<ProcDir>) -> Seen<Self> {
         let pidfd = pidfd_open(process.pid())?;
         // The process of the directory still exists, so the number cannot have been given to another one.
-        if process.exists() { Ok(Self { pidfd }) } else { Err(Unseen::Gone) }
+        if process.exists() { Ok(Self { process, pidfd }) } else { Err(Unseen::Gone) }
     }
 
     /// Asks about a descriptor. `watched` are the `EPOLL*` bits of its entry, whose numbers `poll` shares.
@@ -81,8 +83,14 @@ impl Readiness {
         if !may_be_taken(&descriptor.link) {
             return Err(NotAsked::Refused);
         }
+        // Since it was listed, the number may have been given to a file of another kind.
+        match self.process.link(&format!("fd/{}", descriptor.fd)) {
+            Ok(link) if link == descriptor.link => {}
+            Ok(_) | Err(Unseen::Absent) => return Err(NotAsked::Replaced),
+            Err(unseen) => return Err(unseen.into()),
+        }
         let taken = pidfd_getfd(&self.pidfd, descriptor.fd)?;
-        // Another kind of file could stand behind the number since it was listed: then touch nothing more.
+        // Even in the microseconds since: then touch nothing more.
         if descriptor.inode.is_some_and(|inode| fstat(&taken).map_or(true, |seen| seen.st_ino != inode)) {
             return Err(NotAsked::Replaced);
         }
@@ -140,8 +148,8 @@ mod tests {
 
     #[test]
     fn asking_shows_and_consumes_nothing() {
-        let me = ProcDir::open(std::process::id() as i32, &FileBudget::new(8)).unwrap();
-        let readiness = Readiness::open(&me).unwrap();
+        let me = Arc::new(ProcDir::open(std::process::id() as i32, &FileBudget::new(8)).unwrap());
+        let readiness = Readiness::open(Arc::clone(&me)).unwrap();
         let (mut near, mut far) = UnixStream::pair().unwrap();
         let seen = descriptor(&me, &far);
         let watched = libc::EPOLLIN as u32;
@@ -160,8 +168,8 @@ mod tests {
 
     #[test]
     fn event_counters_are_asked_and_files_and_epoll_sets_are_not() {
-        let me = ProcDir::open(std::process::id() as i32, &FileBudget::new(8)).unwrap();
-        let readiness = Readiness::open(&me).unwrap();
+        let me = Arc::new(ProcDir::open(std::process::id() as i32, &FileBudget::new(8)).unwrap());
+        let readiness = Readiness::open(Arc::clone(&me)).unwrap();
         let counter = EventFd::from_value(1).unwrap();
         let ready = readiness.ask(&descriptor(&me, &counter.as_fd()), libc::EPOLLIN as u32).unwrap();
         assert_eq!(ready, Ready { revents: libc::POLLIN, queued_bytes: None });

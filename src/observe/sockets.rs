@@ -2,6 +2,7 @@
 //!
 //! Takes the inodes and ports that matter, gives [`Socket`]s without counters. The files list every socket of the
 //! namespace and can be long, so they stream through a fixed buffer and only what matters is kept.
+//! A socket that is born or dies while a table is read may be missing.
 //! Two things are not to be had here, and are 0: the backlog of a listener, and every queue of a unix socket;
 //! [`super::sock_diag`] has both. A unix path may hold a newline, by which a process could forge a line: an inode
 //! that is not in the wanted set is never kept, and the first line of an inode wins.
@@ -11,13 +12,18 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::kernel_file::{KeptFile, ProcDir, Seen, Unseen};
-use super::parse::{decimal, hexadecimal, words};
+use super::parse::{decimal, hexadecimal, lines, words};
 use crate::capture::model::{Socket, SocketFamily, SocketState};
 
 /// Most sockets that are kept of one reading.
 pub const MAX_SOCKETS: usize = 65_536;
 
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The kernel hands out these files in pieces of about a page and cuts only between lines, so that a piece of less than
+/// this can only be the last. Asking once more to be sure would walk its whole hash table of connections again, which
+/// is half of the cost.
+const SHORT_PIECE_BYTES: usize = 2048;
 
 /// Which sockets are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,18 +56,25 @@ pub struct Kept {
     pub sockets: Vec<Socket>,
     /// Whether there were more than [`MAX_SOCKETS`].
     pub truncated: bool,
+    known: HashSet<(u64, String)>,
 }
 
 impl Kept {
-    /// Keeps a socket if it is wanted and there is room.
+    /// Keeps a socket if it is wanted, new and there is room. The kernel repeats some when others come into being
+    /// while it lists them.
     pub(crate) fn offer(&mut self, socket: Socket, wanted: &Wanted) {
         if !wanted.keeps(&socket) {
             return;
         }
-        if self.sockets.len() < MAX_SOCKETS {
-            self.sockets.push(socket);
-        } else {
+        if self.sockets.len() >= MAX_SOCKETS {
             self.truncated = true;
+            return;
+        }
+        // Those without an inode are told apart by their peer.
+        let peer =
+            if socket.inode == 0 { format!("{} {}", socket.local, socket.remote) } else { String::new() };
+        if self.known.insert((socket.inode, peer)) {
+            self.sockets.push(socket);
         }
     }
 }
@@ -73,7 +86,7 @@ pub struct SocketFiles {
     chunk: Vec<u8>,
 }
 
-/// One of the files.
+/// One of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
     /// `tcp` and `tcp6`.
@@ -82,6 +95,11 @@ pub enum Table {
     Udp,
     /// `unix`.
     Unix,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::Tcp, Self::Udp, Self::Unix];
 }
 
 impl Default for SocketFiles {
@@ -105,10 +123,10 @@ impl SocketFiles {
         Self { tables, chunk: vec![0; CHUNK_BYTES] }
     }
 
-    /// Reads all files. A file that this kernel does not have (IPv6 switched off) counts as empty.
-    pub fn read(&mut self, process: &ProcDir, wanted: &Wanted) -> Seen<Kept> {
+    /// Reads these tables. One that this kernel does not have (IPv6 switched off) counts as empty.
+    pub fn read(&mut self, process: &ProcDir, tables: &[Table], wanted: &Wanted) -> Seen<Kept> {
         let mut kept = Kept::default();
-        for (table, file) in &mut self.tables {
+        for (table, file) in self.tables.iter_mut().filter(|(table, _)| tables.contains(table)) {
             match stream(file, process, &mut self.chunk, |line| {
                 if let Some(socket) = parse_line(*table, line) {
                     kept.offer(socket, wanted);
@@ -118,8 +136,6 @@ impl SocketFiles {
                 Err(unseen) => return Err(unseen),
             }
         }
-        let mut known = HashSet::new();
-        kept.sockets.retain(|socket| socket.inode == 0 || known.insert(socket.inode));
         Ok(kept)
     }
 }
@@ -138,28 +154,21 @@ fn stream(
         }
     };
     loop {
-        let length = file.read_at(process, chunk.get_mut(held..).unwrap_or_default(), offset)?;
+        let room = chunk.get_mut(held..).unwrap_or_default();
+        let asked = room.len();
+        let length = file.read_at(process, room, offset)?;
+        let last = length == 0 || (length < asked && length < SHORT_PIECE_BYTES);
         offset += length as u64;
-        let filled = chunk.get(..held + length).unwrap_or_default();
-        let complete = filled.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        for line in filled.get(..complete).unwrap_or_default().split(|&byte| byte == b'\n') {
-            if !line.is_empty() {
-                emit(line);
-            }
-        }
-        let rest = complete..held + length;
-        held = rest.len();
-        if length == 0 || held == chunk.len() {
-            if held > 0 {
-                emit(chunk.get(rest).unwrap_or_default());
-            }
-            held = 0;
-        } else {
-            chunk.copy_within(rest, 0);
-        }
-        if length == 0 {
+        let filled = held + length;
+        let text = chunk.get(..filled).unwrap_or_default();
+        let newline = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let complete = if last || (newline == 0 && filled == chunk.len()) { filled } else { newline };
+        lines(text.get(..complete).unwrap_or_default()).for_each(&mut emit);
+        if last {
             return Ok(());
         }
+        chunk.copy_within(complete..filled, 0);
+        held = filled - complete;
     }
 }
 

@@ -42,7 +42,7 @@ fn listeners_and_what_nobody_accepted_are_found() {
     let mut files = SocketFiles::new();
     files.chunk.truncate(300); // two lines and a bit: forces many rounds
     let wanted = Wanted { ports: [port].into(), ..Wanted::default() };
-    let kept = files.read(&me(), &wanted).unwrap();
+    let kept = files.read(&me(), Table::ALL, &wanted).unwrap();
     let listening: Vec<_> = kept.sockets.iter().filter(|s| s.state == SocketState::Listen).collect();
     assert_eq!(listening.len(), 1);
     assert_eq!(listening[0].receive_queue, 3, "connections waiting in the accept queue");
@@ -52,7 +52,20 @@ fn listeners_and_what_nobody_accepted_are_found() {
     assert_eq!(waiting.len(), 3);
     assert!(clients.iter().all(|c| waiting.iter().any(|w| w.remote == c.local_addr().unwrap().to_string())));
     // Second reading through the kept files gives the same.
-    assert_eq!(files.read(&me(), &wanted).unwrap().sockets.len(), kept.sockets.len());
+    assert_eq!(files.read(&me(), Table::ALL, &wanted).unwrap().sockets, kept.sockets);
+}
+
+#[test]
+fn long_tables_are_read_to_their_end() {
+    let listeners: Vec<_> = (0..100).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports = listeners.iter().map(|one| one.local_addr().unwrap().port()).collect();
+    let wanted = Wanted { ports, ..Wanted::default() };
+    for chunk_bytes in [200, 301, 4096, 5000, CHUNK_BYTES] {
+        let mut files = SocketFiles::new();
+        files.chunk.truncate(chunk_bytes);
+        let kept = files.read(&me(), &[Table::Tcp], &wanted).unwrap().sockets;
+        assert_eq!(kept.len(), listeners.len(), "through {chunk_bytes} bytes");
+    }
 }
 
 #[test]
@@ -63,10 +76,23 @@ fn udp_and_unix_by_inode() {
     let unix = UnixListener::bind(&path).unwrap();
     let inode = |fd: &dyn std::os::fd::AsFd| nix::sys::stat::fstat(fd.as_fd()).unwrap().st_ino;
     let wanted = Wanted { inodes: [inode(&udp), inode(&unix)].into(), ..Wanted::default() };
-    let kept = SocketFiles::new().read(&me(), &wanted).unwrap().sockets;
+    let kept = SocketFiles::new().read(&me(), Table::ALL, &wanted).unwrap().sockets;
     assert_eq!(kept.len(), 2);
     assert_eq!(kept[0].local_port, udp.local_addr().unwrap().port());
     assert_eq!((kept[1].state, kept[1].local.as_str()), (SocketState::Listen, path.to_str().unwrap()));
+}
+
+#[test]
+fn what_is_listed_twice_is_kept_once() {
+    let line = |inode, remote| {
+        format!("1: 0100007F:1F40 0100007F:{remote} 01 00000000:00000000 00:00000000 00000000 0 0 {inode} 1")
+    };
+    let wanted = Wanted { inodes: [7].into(), ports: [8000].into() };
+    let mut kept = Kept::default();
+    for line in [line(7, "1111"), line(0, "2222"), line(0, "3333"), line(7, "1111"), line(0, "2222")] {
+        kept.offer(parse_line(Table::Tcp, line.as_bytes()).unwrap(), &wanted);
+    }
+    assert_eq!(kept.sockets.len(), 3);
 }
 
 proptest! {

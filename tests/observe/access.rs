@@ -10,7 +10,7 @@ use stallscope::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
 use stallscope::observe::process::snapshot;
 use stallscope::observe::readiness::{NotAsked, Readiness};
 use stallscope::observe::sock_diag::{NoDiagnosis, SockDiag};
-use stallscope::observe::sockets::{SocketFiles, Wanted};
+use stallscope::observe::sockets::{SocketFiles, Table, Wanted};
 use stallscope::observe::thread_files::ThreadFiles;
 
 use crate::support::{Target, as_nobody, root_or_skip};
@@ -45,9 +45,9 @@ fn another_users_process() {
         assert_eq!((seen.effective_uid, seen.exe, seen.net_ns), (SOMEBODY, None, None));
         assert!(!seen.cmdline.is_empty());
         let wanted = Wanted { ports: [numbers[1] as u16].into(), ..Wanted::default() };
-        assert_eq!(SocketFiles::new().read(&process, &wanted).unwrap().sockets.len(), 1);
+        assert_eq!(SocketFiles::new().read(&process, Table::ALL, &wanted).unwrap().sockets.len(), 1);
         assert!(matches!(SockDiag::open(&process), Err(NoDiagnosis::UnknownNamespace(Unseen::Denied))));
-        let readiness = Readiness::open(&process).unwrap();
+        let readiness = Readiness::open(Arc::clone(&process)).unwrap();
         assert_eq!(readiness.ask(&socket, 1), Err(NotAsked::Unseen(Unseen::Denied)));
         assert!(CpuGroup::open(&process).is_ok());
     });

@@ -34,12 +34,9 @@ impl Group {
         self.write("cpu.cfs_period_us", "100000")
     }
 
-    fn freeze(&self, frozen: bool) -> Result<(), String> {
-        match (self.version, frozen) {
-            (2, _) => self.write("cgroup.freeze", if frozen { "1" } else { "0" }),
-            (_, true) => self.write("freezer.state", "FROZEN"),
-            (_, false) => self.write("freezer.state", "THAWED"),
-        }
+    fn freeze(&self) -> Result<Frozen<'_>, String> {
+        let state = if self.version == 2 { ("cgroup.freeze", "1") } else { ("freezer.state", "FROZEN") };
+        self.write(state.0, state.1).map(|()| Frozen(self))
     }
 
     fn admit(&self, target: &Target) -> Result<(), String> {
@@ -53,6 +50,16 @@ impl Group {
     fn write(&self, file: &str, text: &str) -> Result<(), String> {
         let path = self.dir.join(file);
         fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    }
+}
+
+/// A frozen group, thawed on drop: a frozen process could not be ended.
+struct Frozen<'a>(&'a Group);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let state = if self.0.version == 2 { ("cgroup.freeze", "0") } else { ("freezer.state", "THAWED") };
+        self.0.write(state.0, state.1).unwrap();
     }
 }
 
@@ -107,9 +114,10 @@ fn a_frozen_group_shows_even_without_a_quota() {
     }
     target = Target::python("say(0); sys.stdin.readline()");
     target.numbers();
-    if let Err(why) = group.admit(&target).and_then(|()| group.freeze(true)) {
-        return skipped("a frozen control group", &why);
-    }
+    let frozen = match group.admit(&target).and_then(|()| group.freeze()) {
+        Ok(frozen) => frozen,
+        Err(why) => return skipped("a frozen control group", &why),
+    };
     let files = CpuGroup::open(&target.proc_dir()).unwrap();
     let own = |frozen: bool| {
         let samples = files.sample(0, &[]).unwrap();
@@ -118,6 +126,6 @@ fn a_frozen_group_shows_even_without_a_quota() {
     };
     let seen = eventually("frozen", || own(true)).unwrap();
     assert_eq!(seen.quota_us, None);
-    group.freeze(false).unwrap(); // a frozen process of version 1 could not be ended
+    drop(frozen);
     eventually("thawed", || own(false));
 }

@@ -8,7 +8,7 @@ use stallscope::capture::model::{Socket, SocketState};
 use stallscope::observe::descriptors::list;
 use stallscope::observe::kernel_file::ProcDir;
 use stallscope::observe::sock_diag::{NoDiagnosis, SockDiag};
-use stallscope::observe::sockets::{SocketFiles, Wanted};
+use stallscope::observe::sockets::{SocketFiles, Table, Wanted};
 
 use crate::support::{Target, eventually, root_or_skip, skipped};
 
@@ -34,7 +34,7 @@ fn a_listener_that_nobody_accepts_from_and_a_connection_that_works() {
     let wanted = wanted_of(&process, port);
     let mut clients: Vec<_> = (0..3).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let mut diagnosis = SockDiag::open(&process).unwrap();
-    let listed = SocketFiles::new().read(&process, &wanted).unwrap().sockets;
+    let listed = SocketFiles::new().read(&process, Table::ALL, &wanted).unwrap().sockets;
     let asked = diagnosis.tcp(&wanted).unwrap().sockets;
     for (source, sockets) in [("/proc", &listed), ("sock_diag", &asked)] {
         let doors = by_state(sockets, SocketState::Listen);
@@ -74,7 +74,7 @@ fn a_connection_to_a_backend_is_found_by_its_inode() {
     target.numbers();
     let process = target.proc_dir();
     let wanted = wanted_of(&process, 0);
-    let sockets = SocketFiles::new().read(&process, &wanted).unwrap().sockets;
+    let sockets = SocketFiles::new().read(&process, Table::ALL, &wanted).unwrap().sockets;
     assert_eq!(sockets.len(), 1);
     assert_eq!(sockets[0].remote, address.to_string());
     assert_eq!((sockets[0].state, sockets[0].remote_port), (SocketState::Established, address.port()));
@@ -82,7 +82,7 @@ fn a_connection_to_a_backend_is_found_by_its_inode() {
     drop(backend.accept().unwrap());
     let mut files = SocketFiles::new();
     eventually("half-closed", || {
-        let sockets = files.read(&process, &wanted).unwrap().sockets;
+        let sockets = files.read(&process, Table::ALL, &wanted).unwrap().sockets;
         (sockets[0].state == SocketState::CloseWait).then_some(())
     });
 }
@@ -102,7 +102,7 @@ fn a_target_in_another_network_namespace() {
     target.numbers();
     let process = target.proc_dir();
     assert!(matches!(SockDiag::open(&process), Err(NoDiagnosis::OtherNamespace { .. })));
-    let sockets = SocketFiles::new().read(&process, &wanted_of(&process, 8000)).unwrap().sockets;
+    let sockets = SocketFiles::new().read(&process, Table::ALL, &wanted_of(&process, 8000)).unwrap().sockets;
     assert_eq!(sockets.len(), 1);
     assert_eq!((sockets[0].local.as_str(), sockets[0].state), ("0.0.0.0:8000", SocketState::Listen));
 }

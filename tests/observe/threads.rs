@@ -132,7 +132,7 @@ fn an_epoll_set_tells_what_it_watches_and_readiness_what_is_ready() {
     assert_eq!((entries[0].fd, entries[0].inode), (fd, socket.inode));
     assert_eq!(entries[0].data as u32, fd as u32, "Python registers the descriptor itself");
 
-    let readiness = Readiness::open(&process).unwrap();
+    let readiness = Readiness::open(Arc::clone(&process)).unwrap();
     let ready = readiness.ask(socket, entries[0].events).unwrap();
     assert_eq!(ready, Ready { revents: nix::libc::POLLIN, queued_bytes: Some(6) });
     let epoll = listing.fds.iter().find(|seen| seen.fd == epfd).unwrap();
@@ -207,7 +207,7 @@ fn a_zombie_and_a_dead_process() {
     assert_eq!(thread.counters(&mut buffer).unwrap_err(), Unseen::Gone);
     assert_eq!(snapshot(&process).unwrap_err(), Unseen::Gone);
     assert_eq!(list(&process).unwrap_err(), Unseen::Gone);
-    assert_eq!(Readiness::open(&process).unwrap_err(), Unseen::Gone);
+    assert_eq!(Readiness::open(Arc::clone(&process)).unwrap_err(), Unseen::Gone);
     assert!(!process.exists());
 }
 
