@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::capture::model::SocketState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::{FileBudget, ProcDir};
-use crate::observe::sockets::{SocketFiles, Wanted};
+use crate::observe::sockets::{SocketFiles, Table, Wanted};
 use crate::observe::{descriptors, process};
 
 /// What the user pointed at.
@@ -76,7 +76,7 @@ fn by_port(port: u16) -> Result<i32> {
     let budget = FileBudget::from_limit();
     let wanted = Wanted { ports: [port].into(), ..Wanted::default() };
     let own = ProcDir::open(std::process::id() as i32, &budget)
-        .and_then(|me| SocketFiles::new().read(&me, &wanted))
+        .and_then(|me| SocketFiles::new().read(&me, &[Table::Tcp], &wanted))
         .map_err(|e| Error::new(ErrorKind::Io, "the list of sockets cannot be read", e.to_string()))?;
     let listening = own.sockets.iter().filter(|s| s.state == SocketState::Listen && s.local_port == port);
     let inodes: BTreeSet<u64> = listening.map(|s| s.inode).collect();

@@ -19,7 +19,7 @@ use crate::observe::host::HostFiles;
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::readiness::{NotAsked, Readiness};
 use crate::observe::sock_diag::SockDiag;
-use crate::observe::sockets::{SocketFiles, Wanted};
+use crate::observe::sockets::{SocketFiles, Table, Wanted};
 
 /// Most sockets written per round.
 const MAX_SOCKETS: usize = 4_096;
@@ -48,6 +48,7 @@ pub struct Slow {
     host: Option<HostFiles>,
     ports: HashSet<u16>,
     others: HashMap<u64, Socket>,
+    nowhere: HashSet<u64>,
     round: u64,
     blind: Vec<BlindSpot>,
 }
@@ -75,6 +76,7 @@ impl Slow {
             host: HostFiles::open().ok(),
             ports: HashSet::new(),
             others: HashMap::new(),
+            nowhere: HashSet::new(),
             round: 0,
             blind,
         }
@@ -200,23 +202,31 @@ impl Slow {
                 }
             }
         }
-        // The text files know UDP, and everything where the diagnosis does not answer.
+        // The text files list everything but are slow to read (the kernel walks whole tables for TCP): they are asked
+        // for UDP, once per new socket, and for the rest only where the diagnosis does not answer.
         let known: HashSet<u64> = sockets.iter().map(|s| s.inode).collect();
-        let unknown = wanted.inodes.iter().any(|i| !known.contains(i) && !self.others.contains_key(i));
-        if !answered || unknown {
-            let seen = self.files.read(&any.dir, &wanted);
-            if let Ok(kept) = seen {
-                answered = true;
-                for socket in kept.sockets.into_iter().filter(|s| !known.contains(&s.inode) && s.inode != 0) {
-                    self.others.insert(socket.inode, socket.clone());
+        self.others.retain(|inode, _| wanted.inodes.contains(inode));
+        let new = |i: &u64| !known.contains(i) && !self.others.contains_key(i) && !self.nowhere.contains(i);
+        let tables: &[Table] = match answered {
+            false => Table::ALL,
+            true if wanted.inodes.iter().any(new) => &[Table::Udp],
+            true => &[],
+        };
+        if !tables.is_empty()
+            && let Ok(kept) = self.files.read(&any.dir, tables, &wanted)
+        {
+            answered = true;
+            for socket in kept.sockets.into_iter().filter(|s| !known.contains(&s.inode)) {
+                if socket.family == SocketFamily::Udp {
+                    self.others.insert(socket.inode, socket);
+                } else {
                     sockets.push(socket);
                 }
             }
-        } else {
-            let still = |s: &&Socket| wanted.inodes.contains(&s.inode) && !known.contains(&s.inode);
-            let rest: Vec<Socket> = self.others.values().filter(still).cloned().collect();
-            sockets.extend(rest);
+            let found: HashSet<u64> = sockets.iter().map(|s| s.inode).collect();
+            self.nowhere = wanted.inodes.iter().filter(|i| !found.contains(i) && !self.others.contains_key(i)).copied().collect();
         }
+        sockets.extend(self.others.values().cloned());
         sources.counted(Source::Sockets, answered);
         if !answered {
             return;
@@ -260,7 +270,7 @@ impl Slow {
     pub fn ask_readiness(&mut self, at_ns: u64, process: &Watched, sources: &mut Sources, out: &mut Vec<Record>) {
         let Some(kept) = self.kept.get_mut(&process.facts.pid) else { return };
         if kept.readiness.is_none() {
-            kept.readiness = Readiness::open(&process.dir).ok();
+            kept.readiness = Readiness::open(Arc::clone(&process.dir)).ok();
         }
         let Some(readiness) = &kept.readiness else { return };
         let watched: Vec<&EpollEntry> = kept.epoll.values().flatten().take(MAX_ASKED).collect();
