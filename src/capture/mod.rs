@@ -8,3 +8,6 @@ pub mod model;
 pub mod private_file;
 pub mod reader;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;

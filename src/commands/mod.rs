@@ -1,5 +1,7 @@
 //! Short scripts that connect the rooms, one per verb.
 
+pub mod generate;
+
 use std::process::ExitCode;
 
 /// Runs the verb that was typed.

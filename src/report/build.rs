@@ -228,24 +228,30 @@ fn unknown_target_facts(target: &TargetFacts) -> Option<BlindSpot> {
 }
 
 fn unread_pythons(processes: &[Process]) -> Option<BlindSpot> {
-    let pids = pids(processes.iter().filter(|process| process.python.is_none()))?;
+    let whose = whose(processes, |process| process.python.is_none())?;
     Some(spot(
-        format!("Python of {pids}"),
+        format!("Python of {whose}"),
         "no interpreter that can be read was found in the process",
         "nothing if it is no Python program; else run as root with --level memory",
     ))
 }
 
 fn unread_tasks(processes: &[Process]) -> Option<BlindSpot> {
-    let pids = pids(processes.iter().filter(|process| process.tasks.is_none()))?;
+    let whose = whose(processes, |process| process.tasks.is_none())?;
     Some(spot(
-        format!("suspended greenlets and asyncio tasks of {pids}"),
+        format!("suspended greenlets and asyncio tasks of {whose}"),
         "this version reads the stacks of threads only",
         "judge what waits by its sockets, which were read",
     ))
 }
 
-fn pids<'a>(processes: impl Iterator<Item = &'a Process>) -> Option<String> {
-    let pids: Vec<String> = processes.map(|process| process.pid.to_string()).collect();
-    (!pids.is_empty()).then(|| format!("pid {}", pids.join(", ")))
+/// The processes that lack something, if any does.
+fn whose(processes: &[Process], lacks: impl Fn(&Process) -> bool) -> Option<String> {
+    let pids: Vec<String> =
+        processes.iter().filter(|process| lacks(process)).map(|process| process.pid.to_string()).collect();
+    match pids.len() {
+        0 => None,
+        lacking if lacking > 1 && lacking == processes.len() => Some("every process".into()),
+        _ => Some(format!("pid {}", pids.join(", "))),
+    }
 }

@@ -16,5 +16,10 @@ pub mod text;
 mod verbose;
 mod words;
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
 pub use build::{build, build_with};
 use words::word;

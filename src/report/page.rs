@@ -12,6 +12,9 @@ use super::style::{Style, Tone};
 /// Width of a page.
 pub const COLUMNS: usize = 100;
 
+/// Least room for text, whatever stands in front of it.
+const LEAST_COLUMNS: usize = 20;
+
 /// A cell in front of the text of a row.
 #[derive(Debug, Clone)]
 pub(super) struct Cell<'a> {
@@ -21,6 +24,34 @@ pub(super) struct Cell<'a> {
     pub text: &'a str,
     /// How wide it is at least.
     pub columns: usize,
+}
+
+/// What becomes of text that is wider than the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It goes on below its own beginning.
+    Wrap,
+    /// It ends at the last word that fits.
+    Cut,
+}
+
+impl Fit {
+    fn lines(self, text: &str, width: usize, style: Style) -> Vec<String> {
+        let wrap = |width| {
+            let options = Options::new(width).word_splitter(WordSplitter::NoHyphenation);
+            textwrap::wrap(text, options).into_iter().map(String::from).collect::<Vec<_>>()
+        };
+        if self == Self::Wrap || text.width() <= width {
+            return wrap(width);
+        }
+        let ellipsis = if style.ascii { " ..." } else { " …" };
+        let mut lines = wrap(width - ellipsis.width());
+        lines.truncate(1);
+        for line in &mut lines {
+            line.push_str(ellipsis);
+        }
+        lines
+    }
 }
 
 /// A page being written.
@@ -53,44 +84,26 @@ impl Page {
 
     /// A line of text.
     pub fn line(&mut self, indent: usize, tone: Tone, body: &str) {
-        self.row(indent, &[], tone, body);
+        self.row(indent, &[], tone, body, Fit::Wrap);
     }
 
     /// Text behind a label of a given width.
     pub fn item(&mut self, indent: usize, tone: Tone, label: &str, columns: usize, body: &str) {
-        self.row(indent, &[Cell { tone, text: label, columns }], Tone::Plain, body);
+        self.row(indent, &[Cell { tone, text: label, columns }], Tone::Plain, body, Fit::Wrap);
     }
 
-    /// Cells, then text that is wrapped under its own beginning.
-    pub fn row(&mut self, indent: usize, cells: &[Cell<'_>], tone: Tone, body: &str) {
+    /// Cells, then text.
+    pub fn row(&mut self, indent: usize, cells: &[Cell<'_>], tone: Tone, body: &str, fit: Fit) {
         let start = self.cells(indent, cells);
         let body = self.harmless(body, PROSE_COLUMNS);
-        let width = COLUMNS.saturating_sub(start).max(20);
-        let options = Options::new(width).word_splitter(WordSplitter::NoHyphenation);
-        for (number, line) in textwrap::wrap(&body, options).iter().enumerate() {
+        let width = COLUMNS.saturating_sub(start).max(LEAST_COLUMNS);
+        for (number, line) in fit.lines(&body, width, self.style).iter().enumerate() {
             if number > 0 {
                 self.text.push('\n');
                 self.spaces(start);
             }
             self.text.push_str(&self.style.paint(tone, line));
         }
-        self.end_line();
-    }
-
-    /// Cells, then as much text as fits on the line.
-    pub fn short_row(&mut self, indent: usize, cells: &[Cell<'_>], tone: Tone, body: &str) {
-        let start = self.cells(indent, cells);
-        let body = self.harmless(body, PROSE_COLUMNS);
-        let width = COLUMNS.saturating_sub(start).max(20);
-        let mut lines =
-            textwrap::wrap(&body, Options::new(width - 4).word_splitter(WordSplitter::NoHyphenation));
-        let more = if lines.len() > 1 { if self.style.ascii { " ..." } else { " …" } } else { "" };
-        if lines.len() > 1 && body.width() <= width {
-            lines = vec![body.as_str().into()];
-        }
-        let shown = lines.first().map_or("", |line| line.as_ref());
-        let more = if lines.len() > 1 { more } else { "" };
-        self.text.push_str(&self.style.paint(tone, &format!("{shown}{more}")));
         self.end_line();
     }
 

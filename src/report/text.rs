@@ -5,11 +5,11 @@
 //! Takes a finished document and gives text; it adds no judgement and reads nothing else.
 
 use super::model::{Process, Report};
-use super::page::{Cell, Page};
+use super::page::{Cell, Fit, Page};
 use super::style::{Style, Tone};
 use super::verbose;
 use super::word;
-use super::words::{band, count, culprit, loud, number, percent};
+use super::words::{Paths, band, count, culprit, loud, number, percent};
 use crate::capture::model::Role;
 use crate::diagnose::model::{Advice, Evidence, Severity};
 
@@ -48,6 +48,7 @@ pub fn render(report: &Report, options: TextOptions) -> String {
         page.gap();
         trouble(&mut page, &group);
     }
+    found_beside(&mut page, &report.processes);
     if options.detail == Detail::Verbose {
         verbose::details(&mut page, &report.processes);
     }
@@ -66,6 +67,7 @@ fn server(page: &mut Page, report: &Report) {
         &[Cell { tone: Tone::of(verdict.severity), text: word_of, columns: column }],
         Tone::Strong,
         &format!("{}: {}", word(&verdict.code), verdict.summary),
+        Fit::Wrap,
     );
     let mut facts = vec![match &server.version {
         Some(version) => format!("{} {version}", word(&server.kind)),
@@ -75,10 +77,9 @@ fn server(page: &mut Page, report: &Report) {
     let workers = report.processes.iter().filter(|process| process.role == Role::Worker).count();
     facts.push(match server.workers_configured {
         Some(configured) if configured as usize != workers => {
-            format!("{workers} workers seen, {configured} configured")
+            format!("{}, {configured} configured", of_workers(workers))
         }
-        _ if workers == 1 => "1 worker".into(),
-        _ => format!("{workers} workers"),
+        _ => of_workers(workers),
     });
     facts.extend(server.timeout_s.map(|timeout| format!("timeout {timeout} s")));
     facts.push(server.listen.join(" "));
@@ -96,6 +97,10 @@ fn server(page: &mut Page, report: &Report) {
     }
 }
 
+fn of_workers(workers: usize) -> String {
+    if workers == 1 { "1 worker".into() } else { format!("{workers} workers") }
+}
+
 fn processes(page: &mut Page, processes: &[Process]) {
     let widest = |text: &dyn Fn(&Process) -> String| {
         processes.iter().map(|process| text(process).len()).max().unwrap_or(0)
@@ -105,18 +110,19 @@ fn processes(page: &mut Page, processes: &[Process]) {
     let (who_columns, code_columns) = (widest(&who), widest(&code));
     for process in processes {
         let verdict = &process.verdict;
-        let what = verdict.culprit.as_ref().map_or_else(|| verdict.summary.clone(), culprit);
-        page.short_row(
-            2,
-            &[
-                Cell { tone: Tone::Strong, text: &who(process), columns: who_columns },
-                Cell { tone: Tone::of(verdict.severity), text: loud(verdict.severity), columns: 8 },
-                Cell { tone: Tone::Plain, text: &code(process), columns: code_columns },
-                Cell { tone: Tone::Faint, text: band(verdict.confidence), columns: 6 },
-            ],
-            Tone::Plain,
-            &what,
-        );
+        let what = match &verdict.culprit {
+            Some(found) => culprit(found, Paths::Short),
+            None => verdict.summary.clone(),
+        };
+        let cells = [
+            Cell { tone: Tone::Strong, text: &who(process), columns: who_columns },
+            Cell { tone: Tone::of(verdict.severity), text: loud(verdict.severity), columns: 8 },
+            Cell { tone: Tone::Plain, text: &code(process), columns: code_columns },
+            Cell { tone: Tone::Faint, text: band(verdict.confidence), columns: 7 },
+        ];
+        // What a healthy arbiter does all day looks like a fault in a trace: it is told in full.
+        let fit = if process.role == Role::Arbiter { Fit::Wrap } else { Fit::Cut };
+        page.row(2, &cells, Tone::Plain, &what, fit);
     }
 }
 
@@ -149,10 +155,11 @@ fn trouble(page: &mut Page, group: &[&Process]) {
         &[Cell { tone: Tone::of(verdict.severity), text: loud(verdict.severity), columns: 8 }],
         Tone::Strong,
         &format!("{}{subcause}: pid {}", word(&verdict.code), pids.join(", ")),
+        Fit::Wrap,
     );
     page.line(2, Tone::Plain, &verdict.summary);
     if let Some(found) = &verdict.culprit {
-        page.item(2, Tone::Strong, "in", 2, &culprit(found));
+        page.item(2, Tone::Strong, "in", 2, &culprit(found, Paths::Whole));
     }
     let alike =
         if group.len() > 1 { format!("; what follows is of pid {}", process.pid) } else { String::new() };
@@ -226,6 +233,7 @@ fn evidence(page: &mut Page, title: &str, evidence: &[Evidence]) {
             ],
             Tone::Plain,
             &format!("{}{measured}", item.observed),
+            Fit::Wrap,
         );
     }
 }
@@ -246,6 +254,25 @@ fn advice(page: &mut Page, advice: &[Advice]) {
         if !item.why.is_empty() {
             page.item(9, Tone::Faint, "why", 4, &item.why.join(", "));
         }
+    }
+}
+
+/// What was found on processes that are fine themselves.
+fn found_beside(page: &mut Page, processes: &[Process]) {
+    let fine = processes.iter().filter(|process| process.verdict.severity == Some(Severity::Info));
+    let found: Vec<_> = fine
+        .flat_map(|process| process.findings.iter().map(move |finding| (process.pid, finding)))
+        .filter(|(_, finding)| finding.severity > Severity::Info)
+        .collect();
+    if found.is_empty() {
+        return;
+    }
+    page.gap();
+    page.line(0, Tone::Strong, "Also found");
+    for (pid, finding) in found {
+        let severity = Some(finding.severity);
+        let text = format!("pid {pid}: {}: {}", finding.code, finding.text);
+        page.item(2, Tone::of(severity), loud(severity), 8, &text);
     }
 }
 
@@ -286,10 +313,14 @@ fn look(page: &mut Page, report: &Report) {
     let requested: u64 = collection.sources.iter().map(|source| source.requested).sum();
     let obtained: u64 = collection.sources.iter().map(|source| source.obtained).sum();
     let window = collection.duration_ms as f64 / 1_000.0;
-    let mut facts = vec![
-        format!("{window:.1} s at {} per second, level {}", collection.rate_hz, word(&collection.level)),
-        format!("{} of {} samples", count(obtained), count(requested)),
-    ];
+    let mut facts = vec![format!(
+        "{window:.1} s at {} per second, level {}",
+        collection.rate_hz,
+        word(&collection.level)
+    )];
+    if requested > 0 {
+        facts.push(format!("{} of {} samples", count(obtained), count(requested)));
+    }
     facts.extend(collection.stacks.map(|stacks| {
         let (obtained, torn, lost) = (count(stacks.obtained), count(stacks.torn), count(stacks.discarded));
         format!("stacks {obtained} obtained, {torn} torn and read again, {lost} given up")

@@ -1,11 +1,11 @@
 //! What `-v` adds to the text: the time budget of each process as bars, its loop, its threads and its stacks.
 
 use super::model::Process;
-use super::page::{Cell, Page};
+use super::page::{Cell, Fit, Page};
 use super::style::Tone;
 use super::word;
-use super::words::{count, number, percent, share};
-use crate::diagnose::model::{Share, StackShare, ThreadShare, TimeBudget};
+use super::words::{count, name, number, percent, share};
+use crate::diagnose::model::{Severity, Share, StackShare, ThreadShare, TimeBudget};
 
 /// Width of a bar that stands for the whole window.
 const BAR_COLUMNS: usize = 30;
@@ -26,6 +26,7 @@ pub(super) fn details(page: &mut Page, processes: &[Process]) {
         budget(page, &process.time_budget);
         event_loop(page, process);
         threads(page, &process.threads);
+        notes(page, process);
         for stack in &process.stacks {
             show_stack(page, stack);
         }
@@ -60,6 +61,7 @@ fn budget(page: &mut Page, budget: &TimeBudget) {
             ],
             Tone::Faint,
             &share(part),
+            Fit::Wrap,
         );
     }
 }
@@ -84,13 +86,20 @@ fn event_loop(page: &mut Page, process: &Process) {
 
 fn threads(page: &mut Page, threads: &[ThreadShare]) {
     for thread in threads {
-        let mut facts = vec![format!("state {}", thread.state)];
+        let mut facts = vec![format!("state {}", name(&thread.state))];
         facts.extend(thread.on_cpu_share.map(|share| format!("{} on a processor", percent(share))));
         facts.extend(thread.run_queue_share.map(|share| format!("{} in a run queue", percent(share))));
         facts.extend(thread.gil.as_ref().filter(|gil| *gil != "none").map(|gil| format!("GIL: {gil}")));
         facts.extend(thread.sleeping_in.as_ref().map(|place| format!("sleeps in {place}")));
         let label = format!("thread {}", thread.tid);
-        page.item(2, Tone::Plain, &label, 15, &format!("{}: {}", thread.name, facts.join(", ")));
+        page.item(2, Tone::Plain, &label, 15, &format!("{}: {}", name(&thread.name), facts.join(", ")));
+    }
+}
+
+/// Findings that need no action; the others stand with the verdicts.
+fn notes(page: &mut Page, process: &Process) {
+    for finding in process.findings.iter().filter(|finding| finding.severity == Severity::Info) {
+        page.item(2, Tone::Plain, "note", 15, &format!("{}: {}", finding.code, finding.text));
     }
 }
 
@@ -100,7 +109,7 @@ fn show_stack(page: &mut Page, stack: &StackShare) {
     page.line(2, Tone::Strong, &title);
     for frame in stack.frames.iter().take(FRAMES) {
         let place =
-            if frame.line > 0 { format!("{}:{}", frame.file, frame.line) } else { frame.file.clone() };
+            if frame.line > 0 { format!("{}:{}", name(&frame.file), frame.line) } else { name(&frame.file) };
         let kind = if frame.kind == "python" { String::new() } else { format!(" [{}]", frame.kind) };
         page.item(4, Tone::Plain, &frame.function, 0, &format!("{place}{kind}"));
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::sanitize::{Charset, NAME_COLUMNS, escape};
 use crate::diagnose::model::{Culprit, Severity, Share};
 
 /// A code as it stands in the document: `hot_spin`, `critical`, `gevent`.
@@ -28,7 +29,7 @@ pub(super) fn band(confidence: f64) -> &'static str {
         c if c >= 0.9 => "high",
         c if c >= 0.7 => "medium",
         c if c >= 0.5 => "low",
-        _ => "none",
+        _ => "too low",
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn share(share: &Share) -> String {
     match (share.n, share.of, share.ci95) {
         (Some(n), Some(of), Some([low, high])) => {
             let (low, high) = (low * 100.0, high * 100.0);
-            format!("{method}, {} of {}, 95 % interval {low:.0}–{high:.0} %", count(n), count(of))
+            format!("{method}, {} of {}, CI95 {low:.0}–{high:.0} %", count(n), count(of))
         }
         (Some(n), Some(of), None) => format!("{method}, {} of {}", count(n), count(of)),
         _ => method,
@@ -78,26 +79,42 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// A foreign name, cut where it gets longer than any honest one.
+pub(super) fn name(text: &str) -> String {
+    escape(text, Charset::Unicode, NAME_COLUMNS)
+}
+
+/// How much of a file's path to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paths {
+    /// All of it.
+    Whole,
+    /// Its last part, for a line that must stay short.
+    Short,
+}
+
 /// A culprit in a few words: where it stands in the code first, because that is what can be changed.
-pub(super) fn culprit(culprit: &Culprit) -> String {
-    let place = match (&culprit.file, culprit.line) {
-        (Some(file), Some(line)) if line > 0 => Some(format!("{file}:{line}")),
-        (Some(file), _) => Some(file.clone()),
-        (None, _) => None,
-    };
-    let code = match (&culprit.function, place) {
+pub(super) fn culprit(culprit: &Culprit, paths: Paths) -> String {
+    let file = culprit.file.as_ref().map(|file| match paths {
+        Paths::Whole => name(file),
+        Paths::Short => name(file.rsplit('/').next().unwrap_or(file)),
+    });
+    let place = file.map(|file| match culprit.line {
+        Some(line) if line > 0 => format!("{file}:{line}"),
+        _ => file,
+    });
+    let code = match (culprit.function.as_deref().map(name), place) {
         (Some(function), Some(place)) => Some(format!("{function} ({place})")),
-        (Some(function), None) => Some(function.clone()),
-        (None, place) => place,
+        (function, place) => function.or(place),
     };
-    let thing = match (culprit.fd, &culprit.what) {
+    let thing = match (culprit.fd, culprit.what.as_deref().map(name)) {
         (Some(fd), Some(what)) => Some(format!("fd {fd}, {what}")),
         (Some(fd), None) => Some(format!("fd {fd}")),
-        (None, what) => what.clone(),
+        (None, what) => what,
     };
-    let peer = culprit.peer.as_ref().map(|peer| format!("peer {peer}"));
+    let peer = culprit.peer.as_deref().map(|peer| format!("peer {}", name(peer)));
     let parts: Vec<String> = [code, thing, peer].into_iter().flatten().collect();
-    if parts.is_empty() { culprit.kind.clone() } else { parts.join("; ") }
+    if parts.is_empty() { name(&culprit.kind) } else { parts.join("; ") }
 }
 
 #[cfg(test)]
@@ -121,6 +138,6 @@ mod tests {
 
     #[test]
     fn bands_follow_the_limits() {
-        assert_eq!([0.9, 0.89, 0.7, 0.5, 0.49].map(band), ["high", "medium", "medium", "low", "none"]);
+        assert_eq!([0.9, 0.89, 0.7, 0.5, 0.49].map(band), ["high", "medium", "medium", "low", "too low"]);
     }
 }
