@@ -353,3 +353,6 @@ fn parse_pid(text: &str) -> Result<i32, String> {
         _ => Err("neither a process id nor a verb".into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

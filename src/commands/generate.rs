@@ -89,12 +89,8 @@ fn page(command: &Command, name: &str) -> GeneratedFile {
 
 fn write_page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let man = Man::new(command.clone())
-        .title(name.to_uppercase())
-        .date("")
-        .source("stallscope")
-        .manual("User Commands");
-    man.render_title(out)?;
+    let man = Man::new(command.clone());
+    title(name).to_writer(out)?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;
     man.render_description_section(out)?;
@@ -103,6 +99,13 @@ fn write_page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()
         man.render_subcommands_section(out)?;
     }
     our_sections(&examples).to_writer(out)
+}
+
+/// The title line, without a date: a page must not change from one day to the next.
+fn title(name: &str) -> Roff {
+    let mut page = Roff::new();
+    page.control("TH", [name.to_uppercase().as_str(), "1", "\"\"", "stallscope", "User Commands"]);
+    page
 }
 
 /// What the definitions do not know.
@@ -161,3 +164,64 @@ const FILES: [(&str, &str); 3] = [
     ),
     ("FILE (-o)", "The report, mode 0600. Replaces a regular file in one step, and nothing else."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const ALL: [(Generated, &str); 3] =
+        [(Generated::Man, "man"), (Generated::Completions, "completions"), (Generated::Schema, "schema")];
+
+    #[test]
+    fn what_is_committed_is_what_the_definitions_give() {
+        for (what, folder) in ALL {
+            let committed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
+            let mut names: Vec<String> = Vec::new();
+            for file in render(what) {
+                let there = fs::read(committed.join(&file.name)).unwrap_or_default();
+                assert!(
+                    there == file.bytes,
+                    "{folder}/{} is behind: cargo run -- generate {folder} {folder}",
+                    file.name
+                );
+                names.push(file.name);
+            }
+            for entry in fs::read_dir(&committed).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(names.contains(&name), "{folder}/{name} is no longer generated");
+            }
+        }
+    }
+
+    #[test]
+    fn every_man_page_has_its_sections() {
+        let pages = render(Generated::Man);
+        assert!(pages.len() >= 8, "{}", pages.len());
+        for page in pages {
+            let text = String::from_utf8(page.bytes).unwrap();
+            for section in
+                ["NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "ENVIRONMENT", "FILES"]
+            {
+                let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+                assert!(
+                    heading.iter().any(|heading| text.contains(heading)),
+                    "{}: {section}\n{text}",
+                    page.name
+                );
+            }
+            assert!(text.contains("\nstallscope "), "{}: no example\n{text}", page.name);
+        }
+    }
+
+    #[test]
+    fn files_are_written_into_a_new_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = GenerateArgs { what: Generated::Schema, dir: folder.path().join("new") };
+        run(&args).unwrap();
+        assert!(args.dir.join("report-v1.json").is_file());
+        let args = GenerateArgs { what: Generated::Schema, dir: args.dir.join("report-v1.json") };
+        assert_eq!(run(&args).unwrap_err().kind, ErrorKind::Io);
+    }
+}

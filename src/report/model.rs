@@ -16,7 +16,7 @@ pub const SCHEMA_VERSION: &str = "1.0";
 /// What was found on one server in one look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
-    /// [`SCHEMA_VERSION`] of the writer.
+    /// Version of the document. Minor: fields were added. Major: anything else.
     pub schema_version: String,
     /// Who looked and judged.
     pub tool: Tool,
@@ -253,7 +253,7 @@ pub struct Exit {
 /// An error as a document, for scripts that asked for JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ErrorDocument {
-    /// [`SCHEMA_VERSION`] of the writer.
+    /// Version of the document. Minor: fields were added. Major: anything else.
     pub schema_version: String,
     /// The error.
     pub error: crate::error::Error,
