@@ -27,9 +27,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// An hour at a hundred samples a second of a large server, and little enough to fit into memory.
+    /// Minutes at a hundred samples a second of a hundred threads, and little enough to fit into memory.
     fn default() -> Self {
-        Self { bytes: 1 << 30, line_bytes: 16 << 20, records: 2_000_000 }
+        Self { bytes: 256 << 20, line_bytes: 16 << 20, records: 1_000_000 }
     }
 }
 

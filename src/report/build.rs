@@ -174,6 +174,14 @@ fn blind_spots(
             spots.push(spot);
         }
     }
+    // Whoever tried to read the queue knows better why it could not; this is for when nobody said.
+    if diagnosis.server.accept_queue.max.is_none() && !spots.iter().any(|s| s.what.contains("accept queue")) {
+        spots.push(spot(
+            "accept queue",
+            "no listening socket of the server was found or could be read",
+            "look at the server's own network namespace, as root",
+        ));
+    }
     spots
 }
 

@@ -1,7 +1,7 @@
 //! The report as a document: the keys of the contract in the contract's order, and nothing else.
 //!
 //! The judge's own types stand in it unchanged; this file adds who was looked at and how. It holds no logic:
-//! [`super::build`] fills it, [`super::json`], [`super::text`] and [`super::schema`] show it.
+//! [`super::build()`] fills it, [`super::json`], [`super::text`] and [`super::schema`] show it.
 //! Fields are only ever added within a major version; a reader must accept fields that it does not know.
 
 use schemars::JsonSchema;

@@ -6,7 +6,7 @@
 use textwrap::{Options, WordSplitter};
 use unicode_width::UnicodeWidthStr;
 
-use super::sanitize::{NAME_COLUMNS, PROSE_COLUMNS, escape};
+use super::sanitize::{PROSE_COLUMNS, escape};
 use super::style::{Style, Tone};
 
 /// Width of a page.
@@ -15,6 +15,9 @@ pub const COLUMNS: usize = 100;
 /// Least room for text, whatever stands in front of it.
 const LEAST_COLUMNS: usize = 20;
 
+/// Widest text that is shown whole in a cell without a width of its own.
+const CELL_COLUMNS: usize = 36;
+
 /// A cell in front of the text of a row.
 #[derive(Debug, Clone)]
 pub(super) struct Cell<'a> {
@@ -22,7 +25,7 @@ pub(super) struct Cell<'a> {
     pub tone: Tone,
     /// Its text.
     pub text: &'a str,
-    /// How wide it is at least.
+    /// How wide it is; a longer text is cut, a shorter one padded. 0: as wide as its text.
     pub columns: usize,
 }
 
@@ -94,9 +97,14 @@ impl Page {
 
     /// Cells, then text.
     pub fn row(&mut self, indent: usize, cells: &[Cell<'_>], tone: Tone, body: &str, fit: Fit) {
-        let start = self.cells(indent, cells);
+        let mut start = self.cells(indent, cells);
+        if start > COLUMNS - LEAST_COLUMNS {
+            self.end_line();
+            start = indent + 4;
+            self.spaces(start);
+        }
         let body = self.harmless(body, PROSE_COLUMNS);
-        let width = COLUMNS.saturating_sub(start).max(LEAST_COLUMNS);
+        let width = COLUMNS - start;
         for (number, line) in fit.lines(&body, width, self.style).iter().enumerate() {
             if number > 0 {
                 self.text.push('\n');
@@ -116,7 +124,8 @@ impl Page {
         self.spaces(indent);
         let mut column = indent;
         for cell in cells {
-            let text = self.harmless(cell.text, NAME_COLUMNS.min(COLUMNS / 2));
+            let most = if cell.columns == 0 { CELL_COLUMNS } else { cell.columns };
+            let text = self.harmless(cell.text, most);
             let width = text.width();
             self.text.push_str(&self.style.paint(cell.tone, &text));
             let columns = cell.columns.max(width) + 2;

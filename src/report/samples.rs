@@ -416,7 +416,13 @@ pub fn blocked() -> (Capture, Diagnosis) {
         blind_spots: Vec::new(),
         sub_windows: 3,
     };
-    (capture(1), diagnosis)
+    let mut capture = capture(1);
+    for record in &mut capture.records {
+        if let Record::Process(process) = record {
+            process.ns_pid -= ARBITER - 1;
+        }
+    }
+    (capture, diagnosis)
 }
 
 /// A server of which nothing is asked.
@@ -492,6 +498,14 @@ pub fn hostile() -> (Capture, Diagnosis) {
     worker.evidence[0].id = "E1\x1b[1A".into();
     worker.evidence[0].source = "proc\u{200b}.syscall\r".into();
     worker.evidence[0].observed = "漢字".repeat(80);
+    worker.evidence.push(evidence(&"E".repeat(5_000), &"proc.".repeat(1_000), "x", None, Code::Idle));
+    worker.advice = vec![Advice {
+        id: "A".repeat(900),
+        change: "y ".repeat(2_000),
+        why: vec!["\x1b".into()],
+        risk: "\u{7}".into(),
+        expected_effect: "é".into(),
+    }];
     worker.findings =
         vec![Finding { code: "x\u{2066}".into(), severity: Severity::Info, text: "a\tb".into() }];
     worker.threads = vec![ThreadShare {

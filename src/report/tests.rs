@@ -11,6 +11,8 @@ use super::text::{Detail, TextOptions, render};
 use super::{build, build_with, json, samples, schema};
 use crate::capture::mask::Values;
 use crate::capture::model::Capture;
+use crate::capture::reader;
+use crate::capture::writer::CaptureFile;
 use crate::diagnose::model::{Code, Diagnosis, ServerCode, Severity};
 use crate::error::{Error, ErrorKind};
 
@@ -66,6 +68,44 @@ fn every_line_fits_the_page_and_is_harmless() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn no_text_leaves_the_page(text in proptest::prelude::any::<String>(), times in 1_usize..60, ascii: bool) {
+        let (capture, mut diagnosis) = samples::hot_spin();
+        let text = text.repeat(times);
+        diagnosis.server.verdict.summary.clone_from(&text);
+        for process in &mut diagnosis.processes {
+            process.verdict.summary.clone_from(&text);
+            process.verdict.sub_windows_agree.clone_from(&text);
+            process.event_loop.kind.clone_from(&text);
+            process.verdict.subcause = Some(text.clone());
+            if let Some(culprit) = &mut process.verdict.culprit {
+                culprit.function = Some(text.clone());
+                culprit.file = Some(text.clone());
+                culprit.peer = Some(text.clone());
+            }
+            for evidence in &mut process.evidence {
+                evidence.id.clone_from(&text);
+                evidence.source.clone_from(&text);
+                evidence.op = Some(text.clone());
+            }
+            for thread in &mut process.threads {
+                thread.name.clone_from(&text);
+            }
+            for frame in process.stacks.iter_mut().flat_map(|stack| &mut stack.frames) {
+                frame.function.clone_from(&text);
+                frame.kind.clone_from(&text);
+            }
+        }
+        let exit = decide(&diagnosis, &FailOn::default(), None);
+        let options = TextOptions { style: Style { color: false, ascii }, detail: Detail::Verbose };
+        for line in render(&build(&capture, &diagnosis, exit), options).lines() {
+            proptest::prop_assert!(line.width() <= COLUMNS, "{}: {}", line.width(), line);
+            proptest::prop_assert!(!line.chars().any(is_harmful));
+        }
+    }
+}
+
 #[test]
 fn colour_adds_nothing_that_words_do_not_say() {
     for (name, sample) in all() {
@@ -100,6 +140,22 @@ fn documents_are_harmless_on_a_terminal_and_lose_nothing() {
 fn the_same_capture_gives_the_same_document() {
     for ((name, one), (_, other)) in all().into_iter().zip(all()) {
         assert_eq!(json::render(&report(&one)), json::render(&report(&other)), "{name}");
+    }
+}
+
+#[test]
+fn a_replayed_capture_gives_the_same_document() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, (capture, diagnosis)) in all() {
+        if name == "unknown" {
+            continue; // Cut short: reading it adds a blind spot that says so.
+        }
+        let path = folder.path().join(name);
+        let mut writer = CaptureFile::create(&path).unwrap().begin(&capture.header, Values::Masked).unwrap();
+        capture.records.iter().for_each(|record| writer.write(record).unwrap());
+        writer.finish().unwrap();
+        let replayed = (reader::read(&path).unwrap(), diagnosis.clone());
+        assert_eq!(json::render(&report(&replayed)), json::render(&report(&(capture, diagnosis))), "{name}");
     }
 }
 

@@ -13,6 +13,12 @@ use super::words::{Paths, band, count, culprit, loud, number, percent};
 use crate::capture::model::Role;
 use crate::diagnose::model::{Advice, Evidence, Severity};
 
+/// Widest identifier of evidence or advice that is shown whole.
+const ID_COLUMNS: usize = 24;
+
+/// Widest name of a source that is shown whole.
+const SOURCE_COLUMNS: usize = 28;
+
 /// How much to say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Detail {
@@ -148,7 +154,7 @@ fn same_trouble(one: &Process, other: &Process) -> bool {
 fn trouble(page: &mut Page, group: &[&Process]) {
     let Some(process) = group.first() else { return };
     let verdict = &process.verdict;
-    let pids: Vec<String> = group.iter().map(|process| process.pid.to_string()).collect();
+    let pids: Vec<String> = group.iter().map(|process| pid(process)).collect();
     let subcause = verdict.subcause.as_ref().map_or_else(String::new, |subcause| format!(", {subcause}"));
     page.row(
         0,
@@ -206,6 +212,15 @@ fn trouble(page: &mut Page, group: &[&Process]) {
     }
 }
 
+/// A pid as both sides know it: logs inside a container name another number than the host.
+fn pid(process: &Process) -> String {
+    if process.ns_pid == process.pid {
+        process.pid.to_string()
+    } else {
+        format!("{} (in its container {})", process.pid, process.ns_pid)
+    }
+}
+
 fn section(page: &mut Page, title: &str) {
     page.line(2, Tone::Strong, title);
 }
@@ -215,8 +230,9 @@ fn evidence(page: &mut Page, title: &str, evidence: &[Evidence]) {
         return;
     }
     section(page, title);
-    let id_columns = evidence.iter().map(|evidence| evidence.id.len()).max().unwrap_or(0);
-    let source_columns = evidence.iter().map(|evidence| evidence.source.len()).max().unwrap_or(0).min(24);
+    let widest = |texts: &mut dyn Iterator<Item = &String>| texts.map(String::len).max().unwrap_or(0);
+    let id_columns = widest(&mut evidence.iter().map(|item| &item.id)).min(ID_COLUMNS);
+    let source_columns = widest(&mut evidence.iter().map(|item| &item.source)).min(SOURCE_COLUMNS);
     for item in evidence {
         let measured = match (item.value, &item.op, item.threshold) {
             (Some(value), Some(op), Some(threshold)) => {
@@ -243,16 +259,18 @@ fn advice(page: &mut Page, advice: &[Advice]) {
         return;
     }
     section(page, "What to do");
+    let id_columns = advice.iter().map(|item| item.id.len()).max().unwrap_or(0).min(ID_COLUMNS);
+    let below = 4 + id_columns + 2;
     for item in advice {
-        page.item(4, Tone::Strong, &item.id, 3, &item.change);
+        page.item(4, Tone::Strong, &item.id, id_columns, &item.change);
         if !item.expected_effect.is_empty() {
-            page.item(9, Tone::Faint, "then", 4, &item.expected_effect);
+            page.item(below, Tone::Faint, "then", 4, &item.expected_effect);
         }
         if !item.risk.is_empty() {
-            page.item(9, Tone::Warning, "risk", 4, &item.risk);
+            page.item(below, Tone::Warning, "risk", 4, &item.risk);
         }
         if !item.why.is_empty() {
-            page.item(9, Tone::Faint, "why", 4, &item.why.join(", "));
+            page.item(below, Tone::Faint, "why", 4, &item.why.join(", "));
         }
     }
 }

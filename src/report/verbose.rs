@@ -111,7 +111,7 @@ fn show_stack(page: &mut Page, stack: &StackShare) {
         let place =
             if frame.line > 0 { format!("{}:{}", name(&frame.file), frame.line) } else { name(&frame.file) };
         let kind = if frame.kind == "python" { String::new() } else { format!(" [{}]", frame.kind) };
-        page.item(4, Tone::Plain, &frame.function, 0, &format!("{place}{kind}"));
+        page.line(4, Tone::Plain, &format!("{}  {place}{kind}", name(&frame.function)));
     }
     if stack.frames.len() > FRAMES {
         page.line(4, Tone::Faint, &format!("and {} frames further out", stack.frames.len() - FRAMES));
