@@ -5,8 +5,10 @@
 //! `commands` are short scripts that connect these rooms.
 
 pub mod capture;
+pub mod cli;
 pub mod commands;
 pub mod diagnose;
+pub mod duration;
 pub mod error;
 pub mod observe;
 pub mod python;

@@ -1,7 +1,15 @@
 //! KEEP: everything observed, as one serialisable stream.
 //!
-//! [`model`] is the vocabulary that all other rooms share.
+//! [`model`] is the vocabulary that all other rooms share; [`writer`] and [`reader`] put it on disk and take it
+//! back, [`mask`] keeps secrets out of it.
 
+pub mod mask;
 pub mod model;
 pub mod recorder;
 pub mod syscalls;
+pub mod private_file;
+pub mod reader;
+pub mod writer;
+
+#[cfg(test)]
+mod tests;

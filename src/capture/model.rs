@@ -46,7 +46,7 @@ pub struct Header {
 }
 
 /// The most that a look may do to its target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Kernel files only.
@@ -75,7 +75,7 @@ pub struct HostFacts {
 }
 
 /// What the user pointed at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TargetFacts {
     /// The process id, in the namespace of the tool.
     pub pid: i32,
@@ -113,7 +113,7 @@ pub struct ServerFacts {
 }
 
 /// Kinds of server that are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerKind {
     /// gunicorn, any version.
@@ -127,7 +127,7 @@ pub enum ServerKind {
 }
 
 /// How a worker does its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerClass {
     /// One request at a time.
@@ -149,7 +149,7 @@ pub enum WorkerClass {
 }
 
 /// What a process is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Supervises workers and serves nothing itself.
@@ -612,7 +612,7 @@ pub struct SelfCost {
 }
 
 /// How often a source was asked and how often it answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SourceCount {
     /// `proc.syscall`, `memory.stack`, …
     pub name: String,

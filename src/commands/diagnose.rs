@@ -1,55 +1,93 @@
 //! `stallscope PID`: find the server, look at it for three seconds, judge, report.
 
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
 
-use crate::capture::model::{Capture, Level};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as OsSignal, sigaction};
+
+use crate::capture::mask::{self, Values};
+use crate::capture::model::{Capture, Header, Record};
 use crate::capture::recorder::{self, Recorder};
-use crate::diagnose::model::{Code, Diagnosis};
-use crate::diagnose::{self};
-use crate::error::Result;
+use crate::capture::writer::{CaptureFile, CaptureWriter};
+use crate::cli::{DiagnoseArgs, Format};
+use crate::diagnose;
+use crate::diagnose::model::Code;
+use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::FileBudget;
+use crate::report::exit::Signal;
+use crate::report::output::Output;
+use crate::report::style::{Place, Style};
+use crate::report::text::{Detail, TextOptions};
+use crate::report::{self, Form, exit};
 use crate::target::{Selector, Server};
 
-/// How to look.
-#[derive(Debug, Clone)]
-pub struct Look {
-    /// Whom.
-    pub selector: Selector,
-    /// Only the named process.
-    pub only: bool,
-    /// The window.
-    pub duration: Duration,
-    /// How far the window may be extended while a verdict is open.
-    pub max_duration: Duration,
-    /// Samples per second.
-    pub rate_hz: u32,
-    /// The most that may be done to the target.
-    pub level: Level,
+/// Number of the signal that asked the tool to stop.
+static STOP: AtomicI32 = AtomicI32::new(0);
+
+/// Looks or replays, judges and reports. Gives the exit code.
+pub fn run(args: &DiagnoseArgs) -> Result<u8> {
+    let output = Output::open(args.output.as_deref())?;
+    let values = if args.show_values { Values::Shown } else { Values::Masked };
+    let mut capture = match &args.target.replay {
+        Some(path) => crate::capture::reader::read(path)?,
+        None => look(args, values)?,
+    };
+    // What is judged is what would be saved, so that a replay cannot differ.
+    mask::capture(&mut capture, values);
+    if !seen_anything(&capture) {
+        return Err(nothing_seen(&capture));
+    }
+    let diagnosis = diagnose::diagnose(&capture);
+    let signal = match STOP.load(Ordering::Relaxed) {
+        0 => None,
+        n if n == OsSignal::SIGTERM as i32 => Some(Signal::Terminate),
+        _ => Some(Signal::Interrupt),
+    };
+    let report = report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
+    output.write(&report::render(&report, form(args)))?;
+    Ok(report.exit.code)
 }
 
-/// Set to the number of the signal that asked the tool to stop.
-pub static STOP: AtomicI32 = AtomicI32::new(0);
+fn form(args: &DiagnoseArgs) -> Form {
+    match args.format {
+        Format::Json => Form::Json,
+        Format::Text => {
+            let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
+            let place = if to_file { Place::file() } else { Place::stdout() };
+            let detail = match (args.quiet, args.verbose) {
+                (true, _) => Detail::Quiet,
+                (_, true) => Detail::Verbose,
+                _ => Detail::Normal,
+            };
+            Form::Text(TextOptions { style: Style::choose(args.color.into(), &place), detail })
+        }
+    }
+}
 
-/// Looks at a live server.
-pub fn look(look: &Look, progress: &mut dyn FnMut(u64, u64), sink: Option<recorder::Sink<'_>>) -> Result<(Capture, Diagnosis)> {
-    let pid = look.selector.resolve()?;
-    let budget = FileBudget::from_limit();
-    let server = Server::find(pid, look.only, &budget)?;
+/// Looks at a live server; an open verdict extends the window.
+fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
+    let saved = args.save.as_deref().map(CaptureFile::create).transpose()?;
+    let selector = selector(args)?;
+    let pid = selector.resolve()?;
+    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
+    catch_signals();
     let options = recorder::Options {
-        rate_hz: look.rate_hz,
-        duration_ms: look.duration.as_millis() as u64,
-        level: look.level,
-        selected_by: look.selector.words(),
-        pid,
+        rate_hz: args.rate,
+        duration_ms: args.duration.as_millis() as u64,
+        level: args.level.into(),
+        selected_by: selector.words(),
+        pid: args.only.unwrap_or(pid),
     };
-    let mut recorder = Recorder::start(server, options, sink)?;
-    let mut end_ns = look.duration.as_nanos() as u64;
-    let most_ns = look.max_duration.as_nanos() as u64;
+    let mut keeper = Keeper { file: saved, writer: None, values };
+    let mut sink = |header: &Header, records: &[Record]| keeper.keep(header, records);
+    let progress = Progress::new(args.quiet);
+    let mut recorder = Recorder::start(server, options, args.save.is_some().then_some(&mut sink))?;
+    let step_ns = args.duration.as_nanos() as u64;
+    let most_ns = (args.max_duration.as_nanos() as u64).max(step_ns);
+    let mut end_ns = step_ns;
     loop {
-        recorder.run(end_ns, &STOP, &mut |at_ns| progress(at_ns, end_ns))?;
-        let may_extend = !recorder.ended() && end_ns < most_ns && STOP.load(Ordering::Relaxed) == 0;
-        if !may_extend {
+        recorder.run(end_ns, &STOP, &mut |at_ns| progress.show(at_ns, end_ns))?;
+        if recorder.ended() || end_ns >= most_ns {
             break;
         }
         let so_far = recorder.so_far();
@@ -58,9 +96,85 @@ pub fn look(look: &Look, progress: &mut dyn FnMut(u64, u64), sink: Option<record
         if !open {
             break;
         }
-        end_ns = (end_ns + look.duration.as_nanos() as u64).min(most_ns);
+        end_ns = (end_ns + step_ns).min(most_ns);
     }
+    progress.clear();
     let capture = recorder.finish()?;
-    let diagnosis = diagnose::diagnose(&capture);
-    Ok((capture, diagnosis))
+    keeper.finish()?;
+    Ok(capture)
+}
+
+fn selector(args: &DiagnoseArgs) -> Result<Selector> {
+    let target = &args.target;
+    let by_pid = target.pid.map(Selector::Pid);
+    let by_port = || target.port.map(Selector::Port);
+    let by_name = || target.name.clone().map(Selector::Name);
+    by_pid.or_else(by_port).or_else(by_name).ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
+}
+
+/// Writes the capture as it comes.
+struct Keeper {
+    file: Option<CaptureFile>,
+    writer: Option<CaptureWriter>,
+    values: Values,
+}
+
+impl Keeper {
+    fn keep(&mut self, header: &Header, records: &[Record]) -> Result<()> {
+        if let Some(file) = self.file.take() {
+            self.writer = Some(file.begin(header, self.values)?);
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        records.iter().try_for_each(|record| writer.write(record))
+    }
+
+    fn finish(self) -> Result<()> {
+        self.writer.map_or(Ok(()), CaptureWriter::finish)
+    }
+}
+
+/// A line on a terminal while it looks.
+struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Self {
+        Self { shown: !quiet && std::io::stderr().is_terminal() }
+    }
+
+    fn show(&self, at_ns: u64, end_ns: u64) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[Klooking {:.1} of {:.0} s", at_ns as f64 / 1e9, end_ns as f64 / 1e9);
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+extern "C" fn remember(signal: i32) {
+    STOP.store(signal, Ordering::Relaxed);
+}
+
+/// Ctrl-C and a polite kill end the look, not the report. A second one ends the tool.
+fn catch_signals() {
+    let action = SigAction::new(SigHandler::Handler(remember), SaFlags::SA_RESETHAND, SigSet::empty());
+    for signal in [OsSignal::SIGINT, OsSignal::SIGTERM] {
+        // SAFETY: the handler only stores into an atomic, which is async-signal-safe.
+        let _ = unsafe { sigaction(signal, &action) };
+    }
+}
+
+fn seen_anything(capture: &Capture) -> bool {
+    capture.records.iter().any(|r| matches!(r, Record::Tick(tick) if !tick.samples.is_empty()))
+}
+
+fn nothing_seen(capture: &Capture) -> Error {
+    let pid = capture.header.target.pid;
+    Error::new(ErrorKind::Gone, format!("nothing was seen of process {pid}"), "it ended before the first sample, or the look was interrupted")
+        .remedy(format!("stallscope {pid}"))
 }

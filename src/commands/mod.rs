@@ -1,34 +1,74 @@
 //! Short scripts that connect the rooms, one per verb.
 
 pub mod diagnose;
+pub mod generate;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-/// Runs the verb that was typed.
+use clap::Parser;
+use clap::error::ErrorKind as ClapKind;
+
+use crate::cli::{Cli, Verb};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::output::write_quietly;
+use crate::report::style::{ColorWhen, Place, Style};
+use crate::report::text::{Detail, TextOptions};
+use crate::report::{Form, render_error};
+
+/// Runs what was typed and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
-    let pid: i32 = std::env::args().nth(1).unwrap().parse().unwrap();
-    let look = diagnose::Look { selector: crate::target::Selector::Pid(pid), only: false, duration: std::time::Duration::from_secs(3), max_duration: std::time::Duration::from_secs(10), rate_hz: 100, level: crate::capture::model::Level::Memory };
-    match diagnose::look(&look, &mut |_, _| {}, None) {
-        Err(e) => { eprintln!("{e:#?}"); ExitCode::from(3) }
-        Ok((capture, d)) => {
-            if std::env::var("DUMP").is_ok() { println!("{}", serde_json::to_string(&capture).unwrap()); }
-            println!("{:?}", d.server.verdict);
-            println!("{:?} {:?}", capture.header.server, d.server.accept_queue);
-            for p in &d.processes {
-                println!("== {} {:#?}", p.pid, p.verdict);
-                println!("budget {:?}", p.time_budget);
-                for e in &p.evidence { println!("  {} {} {:?}", e.id, e.observed, e.value); }
-                for e in &p.counter_evidence { println!("  against {} {} {:?}", e.id, e.observed, e.value); }
-                println!("  runner {:?}", p.runner_up);
-                println!("  loop {:?} hb {:?}", p.event_loop, p.heartbeat);
-                for f in &p.findings { println!("  finding {:?}", f); }
-                for t in &p.threads { println!("  {:?}", t); }
-                for s in p.stacks.iter().take(2) { println!("  stack {} {} {:?}", s.state, s.share, s.frames.iter().map(|f| format!("{}:{}", f.function, f.line)).collect::<Vec<_>>()); }
-            }
-            if let Some(crate::capture::model::Record::End(c)) = capture.records.last() { println!("{c:?}"); }
-            for b in &d.blind_spots { println!("{b:?}"); }
-            ExitCode::SUCCESS
+    let wants_json = wants_json(std::env::args());
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(error) if !wants_json || matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            // A reader that has gone away is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+        Err(error) => Err(usage(&error)),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&error, wants_json);
+            ExitCode::from(error.kind.exit_code())
         }
     }
+}
+
+fn run(cli: Cli) -> Result<u8> {
+    match cli.verb {
+        None => diagnose::run(&cli.diagnose),
+        Some(Verb::Diagnose(args)) => diagnose::run(&args),
+        Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
+        Some(Verb::Portal { .. } | Verb::Demo(_)) => Err(Error::new(ErrorKind::Usage, "not wired", "not wired")),
+    }
+}
+
+/// An error is JSON on standard output where JSON was asked for, and text on standard error otherwise.
+fn say(error: &Error, json: bool) {
+    if json {
+        let _ = write_quietly(&mut std::io::stdout(), &render_error(error, Form::Json));
+    } else {
+        let style = Style::choose(ColorWhen::Auto, &Place::stderr());
+        let text = render_error(error, Form::Text(TextOptions { style, detail: Detail::Normal }));
+        let _ = write_quietly(&mut std::io::stderr(), &text);
+    }
+    let _ = std::io::stdout().flush();
+}
+
+/// Whether JSON was asked for, also on a command line that does not parse.
+fn wants_json(args: impl Iterator<Item = String>) -> bool {
+    let args: Vec<String> = args.collect();
+    args.iter().any(|a| a == "--format=json") || args.windows(2).any(|w| w[0] == "--format" && w[1] == "json")
+}
+
+/// What clap says, as an error of ours.
+fn usage(error: &clap::Error) -> Error {
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    Error::new(ErrorKind::Usage, first, "the command line was not understood").remedy("stallscope --help")
 }

@@ -40,31 +40,39 @@ pub struct Server {
     pub settings: Settings,
     /// Its processes by pid.
     pub members: BTreeMap<i32, Member>,
+    only: Option<i32>,
     budget: FileBudget,
 }
 
 impl Server {
-    /// Finds the server of a process. With `only`, just that process.
-    pub fn find(pid: i32, only: bool, budget: &FileBudget) -> Result<Self> {
+    /// Finds the server of a process. With `only`, just that process of it.
+    pub fn find(pid: i32, only: Option<i32>, budget: &FileBudget) -> Result<Self> {
         let target = open(pid, budget)?;
         refuse(&target.1)?;
-        let (kind, head) = if only { (kind_of(&target.1), target) } else { climb(target, budget) };
+        let (kind, head) = climb(target, budget);
         let environ = head.0.read("environ", 256 * 1024).ok();
         let from_environment = environ.as_deref().and_then(|text| variable(text, "GUNICORN_CMD_ARGS"));
         let settings = match kind {
             ServerKind::Gunicorn => gunicorn::settings(&head.1.cmdline, from_environment.as_deref()),
             _ => gunicorn::settings(&head.1.cmdline, None),
         };
-        let mut server = Self { kind, head: head.1.pid, settings, members: BTreeMap::new(), budget: budget.clone() };
+        let mut server =
+            Self { kind, head: head.1.pid, settings, members: BTreeMap::new(), only: None, budget: budget.clone() };
         let alone = Member { dir: Arc::new(head.0), snapshot: head.1, role: Role::Process };
         server.members.insert(server.head, alone);
-        if only {
-            let class = server.kind;
-            if let Some(member) = server.members.get_mut(&pid) {
-                member.role = if class == ServerKind::Gunicorn { Role::Worker } else { Role::Process };
+        server.refresh();
+        if let Some(only) = only {
+            server.only = Some(only);
+            server.members.retain(|member, _| *member == only);
+            if server.members.is_empty() {
+                let head = server.head;
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("process {only} is not part of the server of process {pid}"),
+                    format!("the server's head is process {head}, and {only} is neither it nor one of its workers"),
+                )
+                .remedy(format!("stallscope {only}")));
             }
-        } else {
-            server.refresh();
         }
         Ok(server)
     }
@@ -74,6 +82,9 @@ impl Server {
         let gone: Vec<i32> = self.members.iter().filter(|(_, m)| !m.dir.exists()).map(|(pid, _)| *pid).collect();
         for pid in &gone {
             self.members.remove(pid);
+        }
+        if self.only.is_some() {
+            return (Vec::new(), gone);
         }
         let Some(head) = self.members.get(&self.head) else { return (Vec::new(), gone) };
         let (head_dir, head_snapshot) = (Arc::clone(&head.dir), head.snapshot.clone());
@@ -89,12 +100,8 @@ impl Server {
                 born.push(pid);
             }
         }
-        if !born.is_empty()
-            && let Some(head) = self.members.get_mut(&self.head)
-        {
-            head.role = Role::Arbiter;
-        }
-        if self.kind == ServerKind::Gunicorn
+        // A gunicorn is headed by an arbiter even while it has no worker.
+        if (self.kind == ServerKind::Gunicorn || !born.is_empty())
             && let Some(head) = self.members.get_mut(&self.head)
         {
             head.role = Role::Arbiter;
@@ -230,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_pid_that_is_not_there_says_so() {
-        let error = Server::find(i32::MAX, false, &FileBudget::new(10)).unwrap_err();
+        let error = Server::find(i32::MAX, None, &FileBudget::new(10)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
     }
 
@@ -240,7 +247,7 @@ mod tests {
         if let Ok((_, two)) = open(2, &FileBudget::new(10))
             && two.kernel_thread
         {
-            assert_eq!(Server::find(2, false, &FileBudget::new(10)).unwrap_err().kind, ErrorKind::NotObservable);
+            assert_eq!(Server::find(2, None, &FileBudget::new(10)).unwrap_err().kind, ErrorKind::NotObservable);
         } else {
             eprintln!("SKIPPED: no kernel threads are visible in this pid namespace");
         }

@@ -1,0 +1,102 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_stallscope_global_optspecs
+    string join \n port= name= replay= d/duration= max-duration= r/rate= level= only= format= o/output= save= fail-on= color= show-values q/quiet v/verbose h/help V/version
+end
+
+function __fish_stallscope_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_stallscope_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_stallscope_using_subcommand
+    set -l cmd (__fish_stallscope_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c stallscope -n "__fish_stallscope_needs_command" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l replay -d 'A saved capture in the place of a process' -r -F
+complete -c stallscope -n "__fish_stallscope_needs_command" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l max-duration -d 'How far an undecided look may go on' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -s r -l rate -d 'Samples per second' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/report-v1.json describes'"
+complete -c stallscope -n "__fish_stallscope_needs_command" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_needs_command" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
+complete -c stallscope -n "__fish_stallscope_needs_command" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_needs_command" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_needs_command" -s q -l quiet -d 'Say the verdicts only'
+complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d 'Also say where the time went, thread by thread'
+complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_needs_command" -s V -l version -d 'Print version'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Say what is wrong with each worker of a server (the default)'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l replay -d 'A saved capture in the place of a process' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l max-duration -d 'How far an undecided look may go on' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s r -l rate -d 'Samples per second' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/report-v1.json describes'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "up" -d 'Bring it up'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "down" -d 'Take it down'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "faults" -d 'List its faults and the verdict that each must get'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l stack -d 'Software that it runs on' -r -f -a "period\t'The versions of the time of the story'
+modern\t'Today\'s versions'
+builtin\t'What is installed, nothing fetched'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l worker-class -d 'gunicorn\'s worker class' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l workers -d 'Number of workers' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l threads -d 'Threads of each worker' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l timeout -d 'gunicorn\'s worker timeout, seconds; 0 switches it off' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l port -d 'Port to listen on; a free one if not given' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l dir -d 'Folder for its files' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l fault -d 'Fault to bring it up with' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/report-v1.json describes'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l no-nginx -d 'Without nginx in front'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from down" -l dir -d 'Folder of its files' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from down" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -l format -d 'Form of the list' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/report-v1.json describes'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l worker-class -d 'gunicorn\'s worker class' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l stack -d 'Software that the portal runs on' -r -f -a "period\t'The versions of the time of the story'
+modern\t'Today\'s versions'
+builtin\t'What is installed, nothing fetched'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand generate" -s h -l help -d 'Print help'

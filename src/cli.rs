@@ -1,0 +1,358 @@
+//! The command line: what can be typed, and its help. Definitions only; `commands` acts on them.
+//!
+//! What was typed is kept apart from what it means: a selector is not looked up and a file not opened here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::capture::model::Level;
+use crate::duration;
+use crate::report::exit::FailOn;
+use crate::report::style::ColorWhen;
+
+/// Says what is wrong with each worker of a running server, without stopping it
+///
+/// Looks at the server from outside for three seconds and names, for each worker, what is wrong, the evidence, the
+/// culprit and what to change. The server is never stopped and nothing is written into it.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "stallscope",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    override_usage = "stallscope [OPTIONS] <PID>\n       stallscope <COMMAND>",
+    after_help = "\
+Examples:
+  stallscope 4242                      the server that process 4242 belongs to
+  stallscope --port 8000               the server that listens on port 8000
+  stallscope demo                      see it work: a server with a fault, and its diagnosis
+  stallscope diagnose --help           all about the look itself
+
+Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// Without a verb: `diagnose`.
+    #[command(flatten)]
+    pub diagnose: DiagnoseArgs,
+    /// Print help
+    // One screen, whether asked for by `-h` or `--help`; the man pages are the long form.
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+}
+
+/// The verbs.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Say what is wrong with each worker of a server (the default)
+    ///
+    /// A PID may be the arbiter or any worker: the whole server is found.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        override_usage = "stallscope diagnose [OPTIONS] <PID>",
+        after_help = "\
+Examples:
+  stallscope diagnose 4242 -d 10s                 look longer
+  stallscope diagnose --name gunicorn -q          the verdict lines only
+  stallscope diagnose --port 8000 --format json | jq .server.verdict
+  stallscope diagnose 4242 --save stall.cap       keep what was seen ...
+  stallscope diagnose --replay stall.cap -v       ... and judge it again, anywhere
+  stallscope diagnose 4242 --fail-on hot_spin,deadlock || page-somebody
+
+Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
+    )]
+    Diagnose(DiagnoseArgs),
+    /// The reference portal: a server to try things on, with faults to choose from
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        after_help = "\
+Examples:
+  stallscope portal faults
+  stallscope portal up --worker-class gevent --fault hot_spin
+  stallscope portal down"
+    )]
+    Portal {
+        /// What to do with it.
+        #[command(subcommand)]
+        action: PortalAction,
+    },
+    /// Portal, fault and diagnosis in one go
+    ///
+    /// Brings up the reference portal with a fault, looks at it, says what is wrong and takes it down again.
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope demo                              the fault this tool was made for
+  stallscope demo --worker-class gthread       the same fault, other workers
+  stallscope portal faults                     the faults to choose from"
+    )]
+    Demo(DemoArgs),
+    /// Write man pages, shell completions or JSON Schemas
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        after_help = "\
+Examples:
+  stallscope generate man /usr/local/share/man/man1
+  stallscope generate completions /tmp/completions
+  stallscope generate schema schema"
+    )]
+    Generate(GenerateArgs),
+}
+
+/// Which server to look at.
+#[derive(Debug, Clone, Default, Args)]
+#[group(id = "target", required = true, multiple = false)]
+pub struct TargetArgs {
+    /// Process of the server: the arbiter or any worker
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    pub pid: Option<i32>,
+    /// Owner of the socket that listens on this port
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Server whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A saved capture in the place of a process
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+}
+
+/// Options of `diagnose`.
+#[derive(Debug, Clone, Args)]
+pub struct DiagnoseArgs {
+    /// Which server to look at.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How long to look: 3s, 500ms, 1m
+    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
+    pub duration: Duration,
+    /// How far an undecided look may go on
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub max_duration: Duration,
+    /// Samples per second
+    #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
+    pub rate: u32,
+    /// The most that is done to the target; neither level stops it
+    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
+    pub level: LevelArg,
+    /// Look at this process of the server only
+    #[arg(long, value_name = "PID", value_parser = parse_pid)]
+    pub only: Option<i32>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write the report to a file (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Keep what was seen, to be replayed anywhere
+    #[arg(long, value_name = "CAPTURE", conflicts_with = "replay")]
+    pub save: Option<PathBuf>,
+    /// What gives exit code 1: warning, critical, never, or verdicts joined by commas
+    #[arg(long, value_name = "WHAT", default_value = "critical")]
+    pub fail_on: FailOn,
+    /// When to colour (`NO_COLOR` is respected)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub color: ColorArg,
+    /// Show passwords and keys in command lines
+    #[arg(long)]
+    pub show_values: bool,
+    /// Say the verdicts only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Also say where the time went, thread by thread
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// The most that a look may do to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LevelArg {
+    /// Read kernel files only: processor time and queues, no stacks
+    Proc,
+    /// Also read the target's memory: stacks
+    Memory,
+}
+
+impl From<LevelArg> for Level {
+    fn from(level: LevelArg) -> Self {
+        match level {
+            LevelArg::Proc => Self::Proc,
+            LevelArg::Memory => Self::Memory,
+        }
+    }
+}
+
+/// Form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs: the document that schema/report-v1.json describes
+    Json,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl From<ColorArg> for ColorWhen {
+    fn from(color: ColorArg) -> Self {
+        match color {
+            ColorArg::Auto => Self::Auto,
+            ColorArg::Always => Self::Always,
+            ColorArg::Never => Self::Never,
+        }
+    }
+}
+
+/// What to do with the reference portal.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PortalAction {
+    /// Bring it up
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope portal up                                     four workers that are well
+  stallscope portal up --worker-class gevent --fault hot_spin
+  stallscope portal up --stack period --workers 2 --port 8080 --no-nginx"
+    )]
+    Up(PortalUpArgs),
+    /// Take it down
+    #[command(max_term_width = 100, after_help = "Examples:\n  stallscope portal down")]
+    Down(PortalDownArgs),
+    /// List its faults and the verdict that each must get
+    #[command(
+        max_term_width = 100,
+        after_help = "Examples:\n  stallscope portal faults\n  stallscope portal faults --format json"
+    )]
+    Faults(PortalFaultsArgs),
+}
+
+/// Software that the portal runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StackArg {
+    /// The versions of the time of the story
+    Period,
+    /// Today's versions
+    Modern,
+    /// What is installed, nothing fetched
+    Builtin,
+}
+
+/// Options of `portal up`.
+#[derive(Debug, Clone, Args)]
+pub struct PortalUpArgs {
+    /// Software that it runs on
+    #[arg(long, value_enum, value_name = "STACK", default_value_t = StackArg::Modern)]
+    pub stack: StackArg,
+    /// gunicorn's worker class
+    #[arg(long, value_name = "CLASS", default_value = "gevent")]
+    pub worker_class: String,
+    /// Number of workers
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// Threads of each worker
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=256))]
+    pub threads: Option<u32>,
+    /// gunicorn's worker timeout, seconds; 0 switches it off
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Port to listen on; a free one if not given
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Without nginx in front
+    #[arg(long)]
+    pub no_nginx: bool,
+    /// Folder for its files
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Fault to bring it up with
+    #[arg(long, value_name = "NAME")]
+    pub fault: Option<String>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Options of `portal down`.
+#[derive(Debug, Clone, Args)]
+pub struct PortalDownArgs {
+    /// Folder of its files
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Options of `portal faults`.
+#[derive(Debug, Clone, Args)]
+pub struct PortalFaultsArgs {
+    /// Form of the list
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Fault to show
+    #[arg(value_name = "FAULT")]
+    pub fault: Option<String>,
+    /// gunicorn's worker class
+    #[arg(long, value_name = "CLASS")]
+    pub worker_class: Option<String>,
+    /// Software that the portal runs on
+    #[arg(long, value_enum, value_name = "STACK")]
+    pub stack: Option<StackArg>,
+}
+
+/// Options of `generate`.
+#[derive(Debug, Clone, Args)]
+pub struct GenerateArgs {
+    /// What to write
+    #[arg(value_enum, value_name = "WHAT")]
+    pub what: Generated,
+    /// Folder to write into; made if it is missing
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// What can be generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// Man pages
+    Man,
+    /// Completions for bash, zsh and fish
+    Completions,
+    /// JSON Schemas of the documents
+    Schema,
+}
+
+/// A process id. What is none may be a misspelt verb, so the message names both.
+fn parse_pid(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err("neither a process id nor a verb".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! What can be typed, what cannot, and whether the help fits a screen.
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::diagnose::model::Severity;
+
+/// Lines of the smallest screen that a help text must fit.
+const SCREEN_LINES: usize = 50;
+
+fn typed(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+fn diagnose(line: &str) -> DiagnoseArgs {
+    let cli = typed(line).unwrap();
+    match cli.verb {
+        Some(Verb::Diagnose(args)) => args,
+        None => cli.diagnose,
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+fn refused(line: &str) -> ErrorKind {
+    let error = typed(line).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{line}");
+    error.kind()
+}
+
+#[test]
+fn the_definitions_are_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_pid_alone_means_diagnose() {
+    for line in
+        ["stallscope 4242", "stallscope diagnose 4242", "stallscope -d 3s 4242", "stallscope 4242 -d 3s"]
+    {
+        let args = diagnose(line);
+        assert_eq!(args.target.pid, Some(4_242), "{line}");
+        assert_eq!(args.duration, Duration::from_secs(3), "{line}");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let args = diagnose("stallscope 1");
+    assert_eq!((args.duration, args.max_duration), (Duration::from_secs(3), Duration::from_secs(10)));
+    assert_eq!((args.rate, args.level, args.format), (100, LevelArg::Memory, Format::Text));
+    assert_eq!((args.fail_on, args.color), (FailOn::Severity(Severity::Critical), ColorArg::Auto));
+    assert!(!args.show_values && !args.quiet && !args.verbose);
+}
+
+#[test]
+fn there_is_exactly_one_target() {
+    assert_eq!(diagnose("stallscope --port 8000").target.port, Some(8_000));
+    assert_eq!(diagnose("stallscope diagnose --name gunicorn").target.name.as_deref(), Some("gunicorn"));
+    assert_eq!(diagnose("stallscope --replay a.cap -v").target.replay, Some(PathBuf::from("a.cap")));
+    assert_eq!(refused("stallscope 42 --port 8000"), ErrorKind::ArgumentConflict);
+    assert_eq!(refused("stallscope diagnose --name a --replay b"), ErrorKind::ArgumentConflict);
+    assert_eq!(refused("stallscope diagnose -q"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("stallscope -q"), ErrorKind::MissingRequiredArgument);
+    assert_eq!(refused("stallscope"), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+    assert_eq!(refused("stallscope diagnose"), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    for line in [
+        "stallscope 0",
+        "stallscope -1",
+        "stallscope daignose",
+        "stallscope 42 --port 0",
+        "stallscope 42 -d 3",
+        "stallscope 42 -r 0",
+        "stallscope 42 -r 1001",
+        "stallscope 42 --level burst",
+        "stallscope 42 --format xml",
+        "stallscope 42 --fail-on hotspin",
+        "stallscope 42 -q -v",
+        "stallscope --replay a --save b",
+        "stallscope demo a b",
+        "stallscope generate man",
+        "stallscope portal up --workers 0",
+    ] {
+        refused(line);
+    }
+}
+
+#[test]
+fn other_verbs_need_no_target() {
+    assert!(matches!(typed("stallscope demo").unwrap().verb, Some(Verb::Demo(_))));
+    let Some(Verb::Portal { action: PortalAction::Up(up) }) =
+        typed("stallscope portal up --stack period --workers 2 --threads 4 --fault hot_spin").unwrap().verb
+    else {
+        panic!("not portal up");
+    };
+    assert_eq!((up.stack, up.workers, up.threads), (StackArg::Period, 2, Some(4)));
+    assert_eq!(up.fault.as_deref(), Some("hot_spin"));
+    let Some(Verb::Generate(generate)) = typed("stallscope generate schema out").unwrap().verb else {
+        panic!("not generate");
+    };
+    assert_eq!((generate.what, generate.dir), (Generated::Schema, PathBuf::from("out")));
+}
+
+#[test]
+fn every_help_fits_one_screen_and_shows_examples() {
+    let verbs = ["", "diagnose", "portal", "portal up", "portal down", "portal faults", "demo", "generate"];
+    for verb in verbs {
+        for flag in ["-h", "--help"] {
+            let error = typed(&format!("stallscope {verb} {flag}")).unwrap_err();
+            assert_eq!((error.kind(), error.exit_code()), (ErrorKind::DisplayHelp, 0), "{verb}");
+            let help = error.render().to_string();
+            assert!(help.lines().count() <= SCREEN_LINES, "{verb}: {} lines", help.lines().count());
+            assert!(help.contains("Examples:\n  stallscope "), "{verb}: {help}");
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{verb}: {help}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_can_be_typed() {
+    fn examples(command: &clap::Command, lines: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        lines.extend(help.lines().filter_map(|line| line.strip_prefix("  stallscope ")).map(String::from));
+        command.get_subcommands().for_each(|verb| examples(verb, lines));
+    }
+    let mut lines = Vec::new();
+    examples(&Cli::command(), &mut lines);
+    assert!(lines.len() > 15, "{lines:?}");
+    for line in lines {
+        let typed_part = line.split("  ").next().unwrap_or_default().split(['|']).next().unwrap_or_default();
+        match typed(&format!("stallscope {typed_part}")) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::DisplayHelp, "{line}: {error}"),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! `generate`: man pages, completions and schemas into a folder.
+//!
+//! Everything is made from the definitions that the program itself uses. The results are committed; a test
+//! renders them again, so they cannot fall behind. Nothing in them varies with the day or the machine.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use crate::cli::{Cli, GenerateArgs, Generated};
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::schema;
+
+/// A file to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Its name inside the folder.
+    pub name: String,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+/// Writes what was asked for into the folder.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let failed = |path: &Path, error: &io::Error| {
+        Error::new(ErrorKind::Io, format!("cannot write {}", path.display()), error.to_string())
+            .remedy("choose a folder that you can write to")
+    };
+    fs::create_dir_all(&args.dir).map_err(|error| failed(&args.dir, &error))?;
+    for file in render(args.what) {
+        let path = args.dir.join(file.name);
+        fs::write(&path, file.bytes).map_err(|error| failed(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// The files, without writing them.
+#[must_use]
+pub fn render(what: Generated) -> Vec<GeneratedFile> {
+    match what {
+        Generated::Man => man_pages(),
+        Generated::Completions => completions(),
+        Generated::Schema => schema::all()
+            .into_iter()
+            .map(|file| GeneratedFile { name: file.name.into(), bytes: file.text.into_bytes() })
+            .collect(),
+    }
+}
+
+fn completions() -> Vec<GeneratedFile> {
+    [(Shell::Bash, "stallscope.bash"), (Shell::Zsh, "_stallscope"), (Shell::Fish, "stallscope.fish")]
+        .into_iter()
+        .map(|(shell, name)| {
+            let mut bytes = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "stallscope", &mut bytes);
+            GeneratedFile { name: name.into(), bytes }
+        })
+        .collect()
+}
+
+/// One page for the program and one for each verb.
+fn man_pages() -> Vec<GeneratedFile> {
+    let mut root = Cli::command().disable_help_subcommand(true);
+    root.build();
+    let mut pages = vec![page(&root, "stallscope")];
+    add_verbs(&root, "stallscope", &mut pages);
+    pages
+}
+
+fn add_verbs(command: &Command, name: &str, pages: &mut Vec<GeneratedFile>) {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let name = format!("{name}-{}", verb.get_name());
+        pages.push(page(verb, &name));
+        add_verbs(verb, &name, pages);
+    }
+}
+
+fn page(command: &Command, name: &str) -> GeneratedFile {
+    let mut bytes = Vec::new();
+    // Writing into memory cannot fail.
+    let _ = write_page(command, name, &mut bytes);
+    GeneratedFile { name: format!("{name}.1"), bytes }
+}
+
+fn write_page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let man = Man::new(command.clone());
+    title(name).to_writer(out)?;
+    man.render_name_section(out)?;
+    man.render_synopsis_section(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(out)?;
+    }
+    our_sections(&examples).to_writer(out)
+}
+
+/// The title line, without a date: a page must not change from one day to the next.
+fn title(name: &str) -> Roff {
+    let mut page = Roff::new();
+    page.control("TH", [name.to_uppercase().as_str(), "1", "\"\"", "stallscope", "User Commands"]);
+    page
+}
+
+/// What the definitions do not know.
+fn our_sections(examples: &str) -> Roff {
+    let mut page = Roff::new();
+    page.control("SH", ["EXIT STATUS"]);
+    for (code, meaning) in EXIT_STATUS {
+        entry(&mut page, code, meaning);
+    }
+    page.control("SH", ["EXAMPLES"]).control("nf", []);
+    for line in examples.lines().skip_while(|line| !line.starts_with("Examples:")).skip(1) {
+        if line.is_empty() {
+            break;
+        }
+        page.text([roman(line.trim_start())]);
+    }
+    page.control("fi", []).control("SH", ["ENVIRONMENT"]);
+    for (name, meaning) in ENVIRONMENT {
+        entry(&mut page, name, meaning);
+    }
+    page.control("SH", ["FILES"]);
+    for (name, meaning) in FILES {
+        entry(&mut page, name, meaning);
+    }
+    page
+}
+
+fn entry(page: &mut Roff, name: &str, meaning: &str) {
+    page.control("TP", []).text([bold(name)]).text([roman(meaning)]);
+}
+
+const EXIT_STATUS: [(&str, &str); 6] = [
+    ("0", "Looked, and nothing at or above --fail-on."),
+    ("1", "A finding at or above --fail-on."),
+    ("2", "Wrong usage."),
+    (
+        "3",
+        "No verdict: the target is gone or not found, looking is not permitted, or nothing could be sampled.",
+    ),
+    ("4", "Every verdict is unknown: the evidence is insufficient or conflicting."),
+    ("130, 143", "Interrupted by SIGINT or SIGTERM; what was gathered is still reported."),
+];
+
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("NO_COLOR", "If set and not empty, --color auto does not colour."),
+    ("TERM", "If it is dumb, --color auto does not colour."),
+    ("LC_ALL, LC_CTYPE, LANG", "The first that is set decides: if it names no UTF-8, the text is ASCII."),
+    ("SUDO_UID, SUDO_GID", "Under sudo, files that are written belong to this user."),
+];
+
+const FILES: [(&str, &str); 3] = [
+    ("/proc/PID", "Where the target is observed."),
+    (
+        "CAPTURE (--save)",
+        "What was seen: gzip of one JSON object per line, mode 0600. Never overwrites a file.",
+    ),
+    ("FILE (-o)", "The report, mode 0600. Replaces a regular file in one step, and nothing else."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const ALL: [(Generated, &str); 3] =
+        [(Generated::Man, "man"), (Generated::Completions, "completions"), (Generated::Schema, "schema")];
+
+    #[test]
+    fn what_is_committed_is_what_the_definitions_give() {
+        for (what, folder) in ALL {
+            let committed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
+            let mut names: Vec<String> = Vec::new();
+            for file in render(what) {
+                let there = fs::read(committed.join(&file.name)).unwrap_or_default();
+                assert!(
+                    there == file.bytes,
+                    "{folder}/{} is behind: cargo run -- generate {folder} {folder}",
+                    file.name
+                );
+                names.push(file.name);
+            }
+            for entry in fs::read_dir(&committed).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                assert!(names.contains(&name), "{folder}/{name} is no longer generated");
+            }
+        }
+    }
+
+    #[test]
+    fn every_man_page_has_its_sections() {
+        let pages = render(Generated::Man);
+        assert!(pages.len() >= 8, "{}", pages.len());
+        for page in pages {
+            let text = String::from_utf8(page.bytes).unwrap();
+            for section in
+                ["NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "ENVIRONMENT", "FILES"]
+            {
+                let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+                assert!(
+                    heading.iter().any(|heading| text.contains(heading)),
+                    "{}: {section}\n{text}",
+                    page.name
+                );
+            }
+            assert!(text.contains("\nstallscope "), "{}: no example\n{text}", page.name);
+        }
+    }
+
+    #[test]
+    fn files_are_written_into_a_new_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = GenerateArgs { what: Generated::Schema, dir: folder.path().join("new") };
+        run(&args).unwrap();
+        assert!(args.dir.join("report-v1.json").is_file());
+        let args = GenerateArgs { what: Generated::Schema, dir: args.dir.join("report-v1.json") };
+        assert_eq!(run(&args).unwrap_err().kind, ErrorKind::Io);
+    }
+}

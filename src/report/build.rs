@@ -1,0 +1,265 @@
+//! From a capture and its judgement to the document.
+//!
+//! Takes plain data, gives plain data: no clock, no file, no environment, so the same capture and the same
+//! rules give the same document. It decides nothing; where a fact is missing it says so among the blind spots.
+
+use std::collections::HashMap;
+
+use super::model::{
+    Burst, Collection, Exit, Host, OwnCost, Process, Python, Report, SCHEMA_VERSION, Server, Stacks, Tool,
+};
+use crate::capture::mask::{self, Values};
+use crate::capture::model::{BlindSpot, Capture, Header, ProcessFacts, Record, Role, SelfCost, TargetFacts};
+use crate::diagnose::{self, model as judged};
+
+/// The document of one look. Secrets in command lines are masked.
+#[must_use]
+pub fn build(capture: &Capture, diagnosis: &judged::Diagnosis, exit: Exit) -> Report {
+    build_with(capture, diagnosis, exit, Values::Masked)
+}
+
+/// The document of one look, with secrets in command lines masked or shown.
+#[must_use]
+pub fn build_with(capture: &Capture, diagnosis: &judged::Diagnosis, exit: Exit, values: Values) -> Report {
+    let header = &capture.header;
+    let facts = facts_by_pid(capture);
+    let end = capture.records.iter().rev().find_map(|record| match record {
+        Record::End(cost) => Some(cost),
+        _ => None,
+    });
+    let processes: Vec<Process> =
+        diagnosis.processes.iter().map(|judged| process(judged, facts.get(&judged.pid).copied())).collect();
+    Report {
+        schema_version: SCHEMA_VERSION.into(),
+        tool: Tool {
+            name: "stallscope".into(),
+            version: header.tool_version.clone(),
+            rules_version: diagnose::RULES_VERSION.into(),
+        },
+        host: host(header),
+        target: target(&header.target, values),
+        server: server(header, &diagnosis.server),
+        collection: collection(capture, diagnosis.sub_windows, end),
+        blind_spots: blind_spots(capture, diagnosis, end, &processes),
+        processes,
+        exit,
+    }
+}
+
+/// What is known of each process. A pid that was used twice keeps its first owner, which is the one judged.
+fn facts_by_pid(capture: &Capture) -> HashMap<i32, &ProcessFacts> {
+    let mut facts = HashMap::new();
+    for record in &capture.records {
+        if let Record::Process(process) = record {
+            facts.entry(process.pid).or_insert(process.as_ref());
+        }
+    }
+    facts
+}
+
+fn host(header: &Header) -> Host {
+    let host = &header.host;
+    Host {
+        hostname: host.hostname.clone(),
+        kernel: host.kernel.clone(),
+        arch: host.arch.clone(),
+        cpus: host.cpus,
+        boot_id: host.boot_id.clone(),
+    }
+}
+
+fn target(facts: &TargetFacts, values: Values) -> TargetFacts {
+    let mut target = facts.clone();
+    if values == Values::Masked {
+        mask::arguments(&mut target.cmdline);
+    }
+    target
+}
+
+fn server(header: &Header, judged: &judged::ServerDiagnosis) -> Server {
+    let server = &header.server;
+    Server {
+        kind: server.kind,
+        version: server.version.clone(),
+        worker_class: server.worker_class,
+        listen: server.listen.clone(),
+        workers_configured: server.workers_configured,
+        timeout_s: server.timeout_s,
+        accept_queue: judged.accept_queue.clone(),
+        verdict: judged.verdict.clone(),
+    }
+}
+
+fn collection(capture: &Capture, sub_windows: u32, end: Option<&SelfCost>) -> Collection {
+    let header = &capture.header;
+    Collection {
+        started_at: header.started_at.clone(),
+        duration_ms: end.map_or_else(|| last_tick_ns(capture), |end| end.at_ns) / 1_000_000,
+        sub_windows,
+        level: header.level,
+        rate_hz: header.rate_hz,
+        sources: end.map(|end| end.sources.clone()).unwrap_or_default(),
+        stacks: end.map(|end| Stacks {
+            obtained: end.stacks_obtained,
+            torn: end.stacks_torn,
+            discarded: end.stacks_discarded,
+        }),
+        burst: Burst::UNUSED,
+        own_cost: end.map(|end| OwnCost { cpu_ms: end.cpu_ns / 1_000_000, rss_kib: end.rss_kib }),
+    }
+}
+
+/// Where the window ends when its last record is missing.
+fn last_tick_ns(capture: &Capture) -> u64 {
+    capture
+        .records
+        .iter()
+        .rev()
+        .find_map(|record| match record {
+            Record::Tick(tick) => Some(tick.at_ns),
+            _ => None,
+        })
+        .unwrap_or(0)
+}
+
+fn process(judged: &judged::ProcessDiagnosis, facts: Option<&ProcessFacts>) -> Process {
+    let judged = judged.clone();
+    Process {
+        pid: judged.pid,
+        ns_pid: facts.map_or(judged.pid, |facts| facts.ns_pid),
+        start_time_ticks: facts.map_or(0, |facts| facts.start_time_ticks),
+        role: facts.map_or(Role::Process, |facts| facts.role),
+        worker_class: facts.and_then(|facts| facts.worker_class),
+        python: facts.and_then(|facts| facts.python.as_ref()).map(|python| Python {
+            version: python.version.clone(),
+            implementation: python.implementation.clone(),
+        }),
+        verdict: judged.verdict,
+        runner_up: judged.runner_up,
+        time_budget: judged.time_budget,
+        event_loop: judged.event_loop,
+        heartbeat: judged.heartbeat,
+        evidence: judged.evidence,
+        counter_evidence: judged.counter_evidence,
+        what_would_change: judged.what_would_change,
+        findings: judged.findings,
+        advice: judged.advice,
+        stacks: judged.stacks,
+        threads: judged.threads,
+        tasks: None,
+    }
+}
+
+/// What the look reported as unseen, what the judge missed, and the reason of every `null` that means "unknown".
+fn blind_spots(
+    capture: &Capture,
+    diagnosis: &judged::Diagnosis,
+    end: Option<&SelfCost>,
+    processes: &[Process],
+) -> Vec<BlindSpot> {
+    let seen = capture.records.iter().filter_map(|record| match record {
+        Record::Blind(spot) => Some(spot.clone()),
+        _ => None,
+    });
+    let mut spots: Vec<BlindSpot> = Vec::new();
+    let unknown = [
+        cut_short(end),
+        unknown_server_facts(&capture.header),
+        unknown_target_facts(&capture.header.target),
+        unread_pythons(processes),
+        unread_tasks(processes),
+    ];
+    for spot in seen.chain(diagnosis.blind_spots.iter().cloned()).chain(unknown.into_iter().flatten()) {
+        if !spots.contains(&spot) {
+            spots.push(spot);
+        }
+    }
+    // Whoever tried to read the queue knows better why it could not; this is for when nobody said.
+    if diagnosis.server.accept_queue.max.is_none() && !spots.iter().any(|s| s.what.contains("accept queue")) {
+        spots.push(spot(
+            "accept queue",
+            "no listening socket of the server was found or could be read",
+            "look at the server's own network namespace, as root",
+        ));
+    }
+    spots
+}
+
+fn spot(what: impl Into<String>, why: &str, remedy: &str) -> BlindSpot {
+    BlindSpot { what: what.into(), why: why.into(), remedy: remedy.into() }
+}
+
+fn cut_short(end: Option<&SelfCost>) -> Option<BlindSpot> {
+    match end {
+        Some(end) if end.interrupted => Some(spot(
+            "the rest of the window",
+            "the look was cut short by a signal or by the end of the target",
+            "look again and let the window run to its end",
+        )),
+        Some(_) => None,
+        None => Some(spot(
+            "sources, fate of the stacks and own cost (collection.sources, stacks, self)",
+            "the capture has no last record: it was cut short while it was written",
+            "look again and let the window run to its end",
+        )),
+    }
+}
+
+/// The names of those fields that are unknown, joined.
+fn missing(fields: &[(&str, bool)]) -> Option<String> {
+    let names: Vec<&str> = fields.iter().filter(|(_, known)| !known).map(|(name, _)| *name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+fn unknown_server_facts(header: &Header) -> Option<BlindSpot> {
+    let server = &header.server;
+    let names = missing(&[
+        ("version", server.version.is_some()),
+        ("worker_class", server.worker_class.is_some()),
+        ("workers_configured", server.workers_configured.is_some()),
+        ("timeout_s", server.timeout_s.is_some()),
+    ])?;
+    Some(spot(
+        format!("facts of the server: {names}"),
+        "neither the command line nor the installation tells",
+        "not needed for a verdict; name them on the server's command line to see them here",
+    ))
+}
+
+fn unknown_target_facts(target: &TargetFacts) -> Option<BlindSpot> {
+    let names = missing(&[("exe", target.exe.is_some()), ("cgroup", target.cgroup.is_some())])?;
+    Some(spot(
+        format!("facts of the target: {names}"),
+        "the kernel does not let this user read them, or they do not exist",
+        "run as the target's user or as root",
+    ))
+}
+
+fn unread_pythons(processes: &[Process]) -> Option<BlindSpot> {
+    let whose = whose(processes, |process| process.python.is_none())?;
+    Some(spot(
+        format!("Python of {whose}"),
+        "no interpreter that can be read was found in the process",
+        "nothing if it is no Python program; else run as root with --level memory",
+    ))
+}
+
+fn unread_tasks(processes: &[Process]) -> Option<BlindSpot> {
+    let whose = whose(processes, |process| process.tasks.is_none())?;
+    Some(spot(
+        format!("suspended greenlets and asyncio tasks of {whose}"),
+        "this version reads the stacks of threads only",
+        "judge what waits by its sockets, which were read",
+    ))
+}
+
+/// The processes that lack something, if any does.
+fn whose(processes: &[Process], lacks: impl Fn(&Process) -> bool) -> Option<String> {
+    let pids: Vec<String> =
+        processes.iter().filter(|process| lacks(process)).map(|process| process.pid.to_string()).collect();
+    match pids.len() {
+        0 => None,
+        lacking if lacking > 1 && lacking == processes.len() => Some("every process".into()),
+        _ => Some(format!("pid {}", pids.join(", "))),
+    }
+}

@@ -1,0 +1,34 @@
+//! The JSON Schemas of the documents, generated from the types that are written.
+//!
+//! `schema/` holds what this file gives; a test compares them, so the published schema cannot fall behind.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+
+use super::model::{ErrorDocument, Report};
+
+/// A schema and the file that it belongs into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaFile {
+    /// File name inside the schema folder.
+    pub name: &'static str,
+    /// Its contents.
+    pub text: String,
+}
+
+/// The schemas of all documents.
+#[must_use]
+pub fn all() -> Vec<SchemaFile> {
+    vec![
+        SchemaFile { name: "report-v1.json", text: schema::<Report>("stallscope report, version 1") },
+        SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
+    ]
+}
+
+/// What is written is described, not what is accepted: every key is there, unknown ones may follow.
+fn schema<T: JsonSchema>(title: &str) -> String {
+    let generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<T>();
+    schema.insert("title".into(), title.into());
+    super::json::render(&schema)
+}
