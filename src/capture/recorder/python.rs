@@ -96,8 +96,9 @@ impl Python {
     /// The number of a thread's stack; `None` when it has none or it could not be read whole.
     pub fn stack(&mut self, ns_tid: i32, interner: &mut Interner, out: &mut Vec<Record>) -> Option<u32> {
         match self.reader.sample(ns_tid) {
-            Sample::Unchanged => return self.last.get(&ns_tid).copied().flatten(),
-            Sample::Changed => {}
+            // A stack may have been read before anybody asked for its number.
+            Sample::Unchanged if self.last.contains_key(&ns_tid) => return self.last.get(&ns_tid).copied().flatten(),
+            Sample::Unchanged | Sample::Changed => {}
             Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => return None,
         }
         self.key.clear();
