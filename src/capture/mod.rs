@@ -5,10 +5,10 @@
 
 pub mod mask;
 pub mod model;
-pub mod recorder;
-pub mod syscalls;
 pub mod private_file;
 pub mod reader;
+pub mod recorder;
+pub mod syscalls;
 pub mod writer;
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ fn tick(at_ns: u64) -> Record {
         doing,
         state: Some('S'),
         wchan: Some(0),
+        fds: Vec::new(),
         stack: Some(0),
         holds_gil: None,
     };

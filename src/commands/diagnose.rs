@@ -43,7 +43,8 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
         n if n == OsSignal::SIGTERM as i32 => Some(Signal::Terminate),
         _ => Some(Signal::Interrupt),
     };
-    let report = report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
+    let report =
+        report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
     output.write(&report::render(&report, form(args)))?;
     Ok(report.exit.code)
 }
@@ -109,7 +110,10 @@ fn selector(args: &DiagnoseArgs) -> Result<Selector> {
     let by_pid = target.pid.map(Selector::Pid);
     let by_port = || target.port.map(Selector::Port);
     let by_name = || target.name.clone().map(Selector::Name);
-    by_pid.or_else(by_port).or_else(by_name).ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
+    by_pid
+        .or_else(by_port)
+        .or_else(by_name)
+        .ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
 }
 
 /// Writes the capture as it comes.
@@ -145,7 +149,12 @@ impl Progress {
 
     fn show(&self, at_ns: u64, end_ns: u64) {
         if self.shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[Klooking {:.1} of {:.0} s", at_ns as f64 / 1e9, end_ns as f64 / 1e9);
+            let _ = write!(
+                std::io::stderr(),
+                "\r\x1b[Klooking {:.1} of {:.0} s",
+                at_ns as f64 / 1e9,
+                end_ns as f64 / 1e9
+            );
         }
     }
 
@@ -175,6 +184,10 @@ fn seen_anything(capture: &Capture) -> bool {
 
 fn nothing_seen(capture: &Capture) -> Error {
     let pid = capture.header.target.pid;
-    Error::new(ErrorKind::Gone, format!("nothing was seen of process {pid}"), "it ended before the first sample, or the look was interrupted")
-        .remedy(format!("stallscope {pid}"))
+    Error::new(
+        ErrorKind::Gone,
+        format!("nothing was seen of process {pid}"),
+        "it ended before the first sample, or the look was interrupted",
+    )
+    .remedy(format!("stallscope {pid}"))
 }

@@ -22,7 +22,9 @@ pub fn main() -> ExitCode {
     let wants_json = wants_json(std::env::args());
     let outcome = match Cli::try_parse() {
         Ok(cli) => run(cli),
-        Err(error) if !wants_json || matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) => {
+        Err(error)
+            if !wants_json || matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) =>
+        {
             let code = u8::try_from(error.exit_code()).unwrap_or(2);
             // A reader that has gone away is nobody to tell.
             let _ = error.print();
@@ -44,7 +46,9 @@ fn run(cli: Cli) -> Result<u8> {
         None => diagnose::run(&cli.diagnose),
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
-        Some(Verb::Portal { .. } | Verb::Demo(_)) => Err(Error::new(ErrorKind::Usage, "not wired", "not wired")),
+        Some(Verb::Portal { .. } | Verb::Demo(_)) => {
+            Err(Error::new(ErrorKind::Usage, "not wired", "not wired"))
+        }
     }
 }
 

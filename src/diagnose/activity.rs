@@ -151,10 +151,17 @@ pub struct Reader<'v, 'a> {
 impl<'v, 'a> Reader<'v, 'a> {
     /// A reader for a process; `stacks` are the stacks of the capture, looked at.
     #[must_use]
-    pub fn new(view: &'v View<'a>, process: &'v ProcessView<'a>, stacks: &'v HashMap<u32, Stack<'a>>) -> Self {
+    pub fn new(
+        view: &'v View<'a>,
+        process: &'v ProcessView<'a>,
+        stacks: &'v HashMap<u32, Stack<'a>>,
+    ) -> Self {
         let is_database = |link: &str| known::DATABASE_FILES.iter().any(|end| link.ends_with(end));
-        let database_open =
-            process.descriptors.iter().flat_map(|at| at.value).any(|d| d.link.starts_with('/') && is_database(&d.link));
+        let database_open = process
+            .descriptors
+            .iter()
+            .flat_map(|at| at.value)
+            .any(|d| d.link.starts_with('/') && is_database(&d.link));
         Self { view, process, stacks, database_open }
     }
 
@@ -251,7 +258,9 @@ impl<'v, 'a> Reader<'v, 'a> {
                 let reading = matches!(wait, Wait::Recv | Wait::Read);
                 self.on_descriptor(stack, fd, reading, at_ns)
             }
-            Wait::FileName | Wait::Signal | Wait::AsyncIo | Wait::Ipc | Wait::Yield | Wait::Restart => self.otherwise(sample),
+            Wait::FileName | Wait::Signal | Wait::AsyncIo | Wait::Ipc | Wait::Yield | Wait::Restart => {
+                self.otherwise(sample)
+            }
         }
     }
 
@@ -261,12 +270,17 @@ impl<'v, 'a> Reader<'v, 'a> {
     }
 
     fn in_runtime(&self, address: u64) -> bool {
-        self.process.facts.python.as_ref().is_some_and(|p| (p.runtime_start..p.runtime_end).contains(&address))
+        self.process
+            .facts
+            .python
+            .as_ref()
+            .is_some_and(|p| (p.runtime_start..p.runtime_end).contains(&address))
     }
 
     /// An epoll set that a request waits on instead of the loop.
     fn foreign_poller(&self, stack: Option<&Stack<'_>>, epfd: i32, at_ns: u64) -> Meaning {
-        let fds: Vec<i32> = self.process.epoll.get(&epfd).map_or_else(Vec::new, |set| set.iter().map(|e| e.fd).collect());
+        let fds: Vec<i32> =
+            self.process.epoll.get(&epfd).map_or_else(Vec::new, |set| set.iter().map(|e| e.fd).collect());
         if fds.is_empty() {
             return Meaning { activity: Self::by_stack(stack).unwrap_or(Activity::Unknown), fd: Some(epfd) };
         }
@@ -283,8 +297,10 @@ impl<'v, 'a> Reader<'v, 'a> {
             Activity::Unknown => 9,
             _ => 5,
         };
-        each.min_by_key(rank)
-            .unwrap_or_else(|| Meaning { activity: Self::by_stack(stack).unwrap_or(Activity::Unknown), fd: None })
+        each.min_by_key(rank).unwrap_or_else(|| Meaning {
+            activity: Self::by_stack(stack).unwrap_or(Activity::Unknown),
+            fd: None,
+        })
     }
 
     fn on_descriptor(&self, stack: Option<&Stack<'_>>, fd: i32, reading: bool, at_ns: u64) -> Meaning {
@@ -292,7 +308,9 @@ impl<'v, 'a> Reader<'v, 'a> {
             Other::Listener => Activity::OwnPoller,
             Other::Client(_) => Activity::Client,
             Other::Backend(socket) if socket.remote_port == 53 => Activity::Dns,
-            Other::Backend(socket) if socket.family == SocketFamily::Udp && socket.remote.is_empty() => Activity::Unknown,
+            Other::Backend(socket) if socket.family == SocketFamily::Udp && socket.remote.is_empty() => {
+                Activity::Unknown
+            }
             Other::Backend(_) => Activity::Upstream,
             Other::Pipe if !reading => Activity::LogPipe,
             Other::Pipe if Self::by_stack(stack).is_some() => Activity::Subprocess,

@@ -38,7 +38,10 @@ fn cooperative(s: &Situation<'_>) -> bool {
 }
 
 fn asynchronous(s: &Situation<'_>) -> bool {
-    matches!(s.class, Some(WorkerClass::Uvicorn | WorkerClass::Asgi | WorkerClass::Asyncio | WorkerClass::Tornado))
+    matches!(
+        s.class,
+        Some(WorkerClass::Uvicorn | WorkerClass::Asgi | WorkerClass::Asyncio | WorkerClass::Tornado)
+    )
 }
 
 const TABLE: &[Row] = &[
@@ -74,7 +77,11 @@ const TABLE: &[Row] = &[
     },
     Row {
         id: "A3",
-        when: |s| code(s, &[Code::LoopBlockedOffCpu]) && sub(s, &["upstream", "dns", "sleep", "subprocess", "lock"]) && cooperative(s),
+        when: |s| {
+            code(s, &[Code::LoopBlockedOffCpu])
+                && sub(s, &["upstream", "dns", "sleep", "subprocess", "lock"])
+                && cooperative(s)
+        },
         change: "make sure that gevent's monkey patching runs before the module in question is imported (also under preload)",
         risk: "patching late changes half of the modules; C extensions are never patched",
         effect: "Python-level waits become cooperative",
@@ -104,7 +111,8 @@ const TABLE: &[Row] = &[
     Row {
         id: "A4",
         when: |s| {
-            code(s, &[Code::WaitingUpstream]) || code(s, &[Code::LoopBlockedOffCpu]) && sub(s, &["upstream", "dns"])
+            code(s, &[Code::WaitingUpstream])
+                || code(s, &[Code::LoopBlockedOffCpu]) && sub(s, &["upstream", "dns"])
         },
         change: "set connect and read timeouts on calls to the named peer, and look at that peer first",
         risk: "requests that would have succeeded late now fail early",
@@ -245,7 +253,10 @@ mod tests {
         let mut winner = Assessment::new(code);
         winner.subcause = Some(subcause.into());
         let evidence = evidence();
-        advise(&Situation { winner: &winner, class: Some(class), evidence: &evidence }).into_iter().map(|a| a.id).collect()
+        advise(&Situation { winner: &winner, class: Some(class), evidence: &evidence })
+            .into_iter()
+            .map(|a| a.id)
+            .collect()
     }
 
     #[test]

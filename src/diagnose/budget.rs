@@ -116,7 +116,8 @@ impl Tally {
                 ci95: Some(wilson95(n, total).map(round)),
             }
         };
-        let on_cpu = if self.run_ns.is_some() { exact(self.on_cpu()) } else { sampled(&[Activity::Runnable]) };
+        let on_cpu =
+            if self.run_ns.is_some() { exact(self.on_cpu()) } else { sampled(&[Activity::Runnable]) };
         let mut budget = TimeBudget {
             on_cpu,
             throttled: Share { method: Method::Apportioned, ..exact(self.throttled()) },
@@ -191,7 +192,11 @@ pub fn overlap(from: (u64, u64), to: (u64, u64), span: Span) -> u64 {
     let (start, end) = (from.0.max(span.start_ns), to.0.min(span.end_ns));
     let between = to.0.saturating_sub(from.0);
     let rise = to.1.saturating_sub(from.1);
-    if end <= start || between == 0 { 0 } else { (rise as f64 * (end - start) as f64 / between as f64) as u64 }
+    if end <= start || between == 0 {
+        0
+    } else {
+        (rise as f64 * (end - start) as f64 / between as f64) as u64
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +219,12 @@ mod tests {
             samples: BTreeMap::from([(Activity::Runnable, 5), (Activity::OwnPoller, 3), (Activity::Lock, 4)]),
         };
         let b = tally.budget();
-        let sum = b.on_cpu.share + b.throttled.share + b.run_queue.share + b.own_poller.share + b.lock.share + b.other.share;
+        let sum = b.on_cpu.share
+            + b.throttled.share
+            + b.run_queue.share
+            + b.own_poller.share
+            + b.lock.share
+            + b.other.share;
         assert!((sum - 1.0).abs() < 0.000_2, "{sum}");
         assert!(b.own_poller.share > 0.0 && b.own_poller.share < b.lock.share);
     }

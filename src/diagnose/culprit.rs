@@ -29,7 +29,10 @@ impl Culprit {
     pub fn place(&self) -> Option<String> {
         let (function, file) = (self.function.as_ref()?, self.file.as_ref()?);
         let file = short_path(file);
-        Some(self.line.map_or_else(|| format!("{function} ({file})"), |line| format!("{function} ({file}:{line})")))
+        Some(
+            self.line
+                .map_or_else(|| format!("{function} ({file})"), |line| format!("{function} ({file}:{line})")),
+        )
     }
 }
 
@@ -42,7 +45,12 @@ pub fn short_path(path: &str) -> &str {
 
 /// What a descriptor is and who is at its other end, in words.
 #[must_use]
-pub fn describe_fd(view: &View<'_>, process: &ProcessView<'_>, fd: i32, at_ns: u64) -> (String, Option<String>) {
+pub fn describe_fd(
+    view: &View<'_>,
+    process: &ProcessView<'_>,
+    fd: i32,
+    at_ns: u64,
+) -> (String, Option<String>) {
     match other_end(view, process, fd, at_ns) {
         Other::Listener => ("listening socket".into(), None),
         Other::Client(socket) => (format!("{} from a client", transport(socket)), peer(socket)),

@@ -111,7 +111,12 @@ pub const fn has_slots(class: Option<WorkerClass>) -> bool {
 impl<'v, 'a> Features<'v, 'a> {
     /// Measures a process in a span.
     #[must_use]
-    pub fn new(view: &'v View<'a>, process: &'v ProcessView<'a>, stacks: &'v HashMap<u32, Stack<'a>>, span: Span) -> Self {
+    pub fn new(
+        view: &'v View<'a>,
+        process: &'v ProcessView<'a>,
+        stacks: &'v HashMap<u32, Stack<'a>>,
+        span: Span,
+    ) -> Self {
         let reader = Reader::new(view, process, stacks);
         let loop_tid = process.facts.loop_tid;
         let mut seen: HashMap<(i32, Option<u32>, Activity, Option<i32>), Seen<'v, 'a>> = HashMap::new();
@@ -142,7 +147,8 @@ impl<'v, 'a> Features<'v, 'a> {
                         *runnable_at.entry(key).or_default() += 1;
                     }
                 }
-                if !matches!(meaning.activity, Activity::Runnable | Activity::OwnPoller | Activity::FreeSlot) {
+                if !matches!(meaning.activity, Activity::Runnable | Activity::OwnPoller | Activity::FreeSlot)
+                {
                     // The same number of time slices means the same sleep.
                     let began = match sleep {
                         Some((slices, began)) if slices == sample.value.slices => began,
@@ -167,8 +173,10 @@ impl<'v, 'a> Features<'v, 'a> {
         let slots = slots(view, class, &main, &pool);
         let hungriest = pool.iter().fold(&main, |a, b| if b.demand() > a.demand() { b } else { a }).clone();
         let judged_pool = slots.capacity > 0 && class != Some(WorkerClass::Sync);
-        let mut stacks: Vec<Seen<'v, 'a>> =
-            seen.into_values().filter(|s| if judged_pool { s.tid != loop_tid } else { s.tid == loop_tid }).collect();
+        let mut stacks: Vec<Seen<'v, 'a>> = seen
+            .into_values()
+            .filter(|s| if judged_pool { s.tid != loop_tid } else { s.tid == loop_tid })
+            .collect();
         stacks.sort_by_key(|s| (std::cmp::Reverse(s.count), s.tid, s.meaning.activity, s.meaning.fd));
         let (first, last) = counters(process, span);
         Self {
@@ -238,7 +246,8 @@ fn tally(process: &ProcessView<'_>, tid: i32, span: Span) -> Tally {
         delay_ns: counted.then(|| last.value.delay_ns.saturating_sub(first.value.delay_ns)),
         ..Tally::default()
     };
-    tally.throttled_ns = throttled(process, Span { start_ns: first.at_ns, end_ns: last.at_ns }).min(tally.delay_ns.unwrap_or(0));
+    tally.throttled_ns = throttled(process, Span { start_ns: first.at_ns, end_ns: last.at_ns })
+        .min(tally.delay_ns.unwrap_or(0));
     tally
 }
 
@@ -260,7 +269,8 @@ fn slots(view: &View<'_>, class: Option<WorkerClass>, main: &Tally, pool: &[Tall
         }
         Some(WorkerClass::Gthread) => {
             let seen = pool.len() as u64;
-            let capacity = view.capture.header.server.threads_configured.map_or(seen, u64::from).max(seen).max(1);
+            let capacity =
+                view.capture.header.server.threads_configured.map_or(seen, u64::from).max(seen).max(1);
             let mut tally = Tally::default();
             for thread in pool {
                 tally.add(thread);
@@ -281,7 +291,10 @@ fn counters<'p>(process: &'p ProcessView<'_>, span: Span) -> (Counters<'p>, Coun
     (first, last)
 }
 
-fn pairs<'p>(first: Counters<'p>, last: Counters<'p>) -> impl Iterator<Item = (u64, &'p ThreadCounters, &'p ThreadCounters)> {
+fn pairs<'p>(
+    first: Counters<'p>,
+    last: Counters<'p>,
+) -> impl Iterator<Item = (u64, &'p ThreadCounters, &'p ThreadCounters)> {
     let both = first.zip(last).filter(|(a, b)| b.at_ns > a.at_ns);
     both.into_iter().flat_map(|(a, b)| {
         let between = b.at_ns - a.at_ns;
@@ -304,7 +317,12 @@ fn busiest_other(first: Counters<'_>, last: Counters<'_>, loop_tid: i32) -> Opti
         .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
 }
 
-fn rate(first: Counters<'_>, last: Counters<'_>, tid: i32, of: impl Fn(&ThreadCounters) -> u64) -> Option<f64> {
+fn rate(
+    first: Counters<'_>,
+    last: Counters<'_>,
+    tid: i32,
+    of: impl Fn(&ThreadCounters) -> u64,
+) -> Option<f64> {
     let (between, a, b) = pairs(first, last).find(|(_, _, b)| b.tid == tid)?;
     Some(part(of(b).saturating_sub(of(a)), between) * 1e9)
 }

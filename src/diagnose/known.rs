@@ -36,7 +36,10 @@ pub const MACHINERY: &[Row] = &[
     ("tornado/ioloop.py", &["start"]),
     ("gunicorn/workers/workertmp.py", &[]),
     ("gunicorn/workers/base.py", &["notify"]),
-    ("gunicorn/workers/gthread.py", &["run", "poll_selector", "wait_for_events", "is_parent_alive", "murder_keepalived"]),
+    (
+        "gunicorn/workers/gthread.py",
+        &["run", "poll_selector", "wait_for_events", "is_parent_alive", "murder_keepalived"],
+    ),
     ("gunicorn/workers/sync.py", &["wait", "run", "run_for_one", "run_for_multiple", "is_parent_alive"]),
     ("socketserver.py", &["serve_forever", "service_actions"]),
     ("waitress/wasyncore.py", &[]),
@@ -47,7 +50,10 @@ pub const POOL_ROOTS: &[Row] = &[
     ("concurrent/futures/thread.py", &["_worker"]),
     ("waitress/task.py", &["handler_thread"]),
     ("cheroot/workers/threadpool.py", &["run"]),
-    ("gevent/threadpool.py", &["__run_task", "_WorkerGreenlet__run_task", "_apply", "run", "_before_run_task"]),
+    (
+        "gevent/threadpool.py",
+        &["__run_task", "_WorkerGreenlet__run_task", "_apply", "run", "_before_run_task"],
+    ),
     ("multiprocessing/pool.py", &["worker"]),
     ("anyio/_backends/_asyncio.py", &["run"]),
 ];
@@ -76,18 +82,25 @@ pub const BOOT: &[Row] = &[
 ];
 
 /// Frames of the import system.
-pub const IMPORT: &[Row] = &[("<frozen importlib._bootstrap>", &[]), ("importlib/__init__.py", &["import_module"])];
+pub const IMPORT: &[Row] =
+    &[("<frozen importlib._bootstrap>", &[]), ("importlib/__init__.py", &["import_module"])];
 
 /// Frames of a supervisor.
 pub const ARBITER: &[Row] = &[
-    ("gunicorn/arbiter.py", &["run", "sleep", "murder_workers", "manage_workers", "wait_for_signals", "maybe_promote_master"]),
+    (
+        "gunicorn/arbiter.py",
+        &["run", "sleep", "murder_workers", "manage_workers", "wait_for_signals", "maybe_promote_master"],
+    ),
     ("uvicorn/supervisors/multiprocess.py", &["run", "keep_subprocess_alive"]),
     ("uvicorn/supervisors/basereload.py", &["run"]),
 ];
 
 /// Innermost frames in which a thread talks to a database kept in a file.
 pub const DATABASE_CALLS: &[Row] = &[
-    ("sqlalchemy/engine/default.py", &["do_execute", "do_executemany", "do_execute_no_params", "do_commit", "do_rollback", "do_begin"]),
+    (
+        "sqlalchemy/engine/default.py",
+        &["do_execute", "do_executemany", "do_execute_no_params", "do_commit", "do_rollback", "do_begin"],
+    ),
     ("django/db/backends/sqlite3/base.py", &[]),
     ("peewee.py", &["execute_sql"]),
 ];
@@ -107,8 +120,10 @@ pub const YIELDS: &[Row] = &[
 pub const RESOLVERS: &[Row] = &[("socket.py", &["getaddrinfo", "create_connection"])];
 
 /// Frames that wait for another process.
-pub const SUBPROCESS: &[Row] =
-    &[("subprocess.py", &["wait", "_wait", "_try_wait", "communicate", "_communicate", "call", "run", "check_output"])];
+pub const SUBPROCESS: &[Row] = &[(
+    "subprocess.py",
+    &["wait", "_wait", "_try_wait", "communicate", "_communicate", "call", "run", "check_output"],
+)];
 
 /// Frames that write log lines.
 pub const LOGGING: &[Row] = &[("logging/__init__.py", &[]), ("logging/handlers.py", &[])];
@@ -134,7 +149,8 @@ pub const SERVICES: &[(u16, &str)] = &[
 ];
 
 /// Parts of a path by which a library is told from an application.
-pub const LIBRARY_PATHS: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python", "<frozen ", "<string>"];
+pub const LIBRARY_PATHS: &[&str] =
+    &["/site-packages/", "/dist-packages/", "/lib/python", "<frozen ", "<string>"];
 
 /// Whether a file and a plain function name are in a table.
 #[must_use]

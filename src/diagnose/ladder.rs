@@ -27,8 +27,10 @@ pub struct Outcome {
 pub fn judge(whole: &Case<'_, '_>, parts: &[Case<'_, '_>]) -> Outcome {
     let rules = ladder(whole.features.process.facts.role);
     let mut all: Vec<Assessment> = rules.iter().filter_map(|rule| rule(whole)).collect();
-    let of_parts: Vec<Option<Code>> =
-        parts.iter().map(|part| rules.iter().filter_map(|rule| rule(part)).find(Assessment::fires).map(|a| a.code)).collect();
+    let of_parts: Vec<Option<Code>> = parts
+        .iter()
+        .map(|part| rules.iter().filter_map(|rule| rule(part)).find(Assessment::fires).map(|a| a.code))
+        .collect();
     let agreeing = |code| of_parts.iter().filter(|c| **c == Some(code)).count();
     let need = (parts.len() * 2).div_ceil(3);
     // What ended a process, or boots it, need not show in every part of the window.
@@ -61,7 +63,9 @@ fn undecided(all: &[Assessment], whole: &Case<'_, '_>, parts: usize) -> Outcome 
     let mut winner = Assessment::new(Code::Unknown);
     let samples = whole.features.main.total();
     winner.summary = match nearest {
-        _ if samples < FEWEST_SAMPLES => format!("not enough was seen to judge: {samples} samples of its main thread"),
+        _ if samples < FEWEST_SAMPLES => {
+            format!("not enough was seen to judge: {samples} samples of its main thread")
+        }
         Some(a) if a.fires() => format!("undecided: {} holds, but not through the window", code_name(a.code)),
         Some(a) => {
             let missing: Vec<&str> =
@@ -76,18 +80,25 @@ fn undecided(all: &[Assessment], whole: &Case<'_, '_>, parts: usize) -> Outcome 
             winner.supports.push(condition.clone());
         }
     }
-    winner.would_change.push("a longer window (--duration 10s), or memory reading where it was denied".to_owned());
+    winner
+        .would_change
+        .push("a longer window (--duration 10s), or memory reading where it was denied".to_owned());
     Outcome { winner, confidence: 0.0, agree: (0, parts), runner_up, also: Vec::new() }
 }
 
 fn runner_up(winner: &Assessment, others: &[Assessment]) -> Option<RunnerUp> {
-    let second = others.iter().filter(|a| a.code != winner.code).max_by(|a, b| a.score().total_cmp(&b.score()))?;
+    let second =
+        others.iter().filter(|a| a.code != winner.code).max_by(|a, b| a.score().total_cmp(&b.score()))?;
     let rejected_because = if second.fires() {
         vec![format!("it holds too, but {} explains it", code_name(winner.code))]
     } else {
         reasons(second)
     };
-    Some(RunnerUp { code: second.code, margin: super::budget::round((1.0 - second.score()).max(0.0)), rejected_because })
+    Some(RunnerUp {
+        code: second.code,
+        margin: super::budget::round((1.0 - second.score()).max(0.0)),
+        rejected_because,
+    })
 }
 
 /// What was missing, in words with numbers.

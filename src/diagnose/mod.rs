@@ -41,10 +41,19 @@ pub fn diagnose(capture: &Capture) -> Diagnosis {
     let stacks: HashMap<u32, Stack<'_>> =
         (0..view.stacks_len() as u32).map(|id| (id, Stack::new(view.stack(id)))).collect();
     let accept_queue = server::accept_queue(&view);
-    let whole: HashMap<i32, Features<'_, '_>> =
-        view.processes.iter().map(|(pid, p)| (*pid, Features::new(&view, p, &stacks, lifetime(&view, p)))).collect();
+    let whole: HashMap<i32, Features<'_, '_>> = view
+        .processes
+        .iter()
+        .map(|(pid, p)| (*pid, Features::new(&view, p, &stacks, lifetime(&view, p))))
+        .collect();
     let server_on_cpu = whole.values().map(|f| f.process_on_cpu).sum();
-    let case = |features| Case { view: &view, features, accept_waiting: accept_queue.share_nonzero, server_on_cpu, stacks: &stacks };
+    let case = |features| Case {
+        view: &view,
+        features,
+        accept_waiting: accept_queue.share_nonzero,
+        server_on_cpu,
+        stacks: &stacks,
+    };
     let mut processes: Vec<(Role, ProcessDiagnosis)> = Vec::new();
     for (pid, features) in whole {
         let process = &view.processes[&pid];
@@ -78,7 +87,8 @@ fn lifetime(view: &View<'_>, process: &view::ProcessView<'_>) -> Span {
 
 fn blind_spots(capture: &Capture) -> Vec<BlindSpot> {
     let mut spots: Vec<BlindSpot> = Vec::new();
-    let seen = capture.records.iter().filter_map(|r| if let Record::Blind(spot) = r { Some(spot) } else { None });
+    let seen =
+        capture.records.iter().filter_map(|r| if let Record::Blind(spot) = r { Some(spot) } else { None });
     for spot in seen {
         if !spots.contains(spot) {
             spots.push(spot.clone());

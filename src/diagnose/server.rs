@@ -77,7 +77,8 @@ const FINE: &[Code] = &[Code::Idle, Code::HealthyBusy];
 /// Judges the server.
 #[must_use]
 pub fn judge(view: &View<'_>, processes: &[(Role, ProcessDiagnosis)], queue: &AcceptQueue) -> ServerVerdict {
-    let workers: Vec<&ProcessDiagnosis> = processes.iter().filter(|(r, _)| *r != Role::Arbiter).map(|(_, p)| p).collect();
+    let workers: Vec<&ProcessDiagnosis> =
+        processes.iter().filter(|(r, _)| *r != Role::Arbiter).map(|(_, p)| p).collect();
     let mut count = Count { workers: workers.len(), by_code: BTreeMap::new() };
     for worker in &workers {
         *count.by_code.entry(worker.verdict.code).or_default() += 1;
@@ -114,20 +115,38 @@ fn decide(
     }
     let bad = count.of(BAD);
     if count.share(&[Code::CgroupThrottled]) >= 0.5 {
-        return (ServerCode::Throttled, format!("{} of {n} workers are held back by their control group", count.of(&[Code::CgroupThrottled])));
+        return (
+            ServerCode::Throttled,
+            format!(
+                "{} of {n} workers are held back by their control group",
+                count.of(&[Code::CgroupThrottled])
+            ),
+        );
     }
     if let Some((peer, k)) = common_peer(workers).filter(|(_, k)| k * 2 >= n && *k * 2 >= bad) {
         return (ServerCode::UpstreamBound, format!("{k} of {n} workers wait for {}", with_service(&peer)));
     }
     if count.share(&[Code::WaitingClient]) >= 0.5 {
-        return (ServerCode::ClientBound, format!("{} of {n} workers are held by clients", count.of(&[Code::WaitingClient])));
+        return (
+            ServerCode::ClientBound,
+            format!("{} of {n} workers are held by clients", count.of(&[Code::WaitingClient])),
+        );
     }
     if count.share(&[Code::WaitingUpstream]) >= 0.5 {
         let waiting = queue.share_nonzero.unwrap_or(0.0);
         return if waiting >= 0.5 {
-            (ServerCode::UnderProvisioned, format!("all slots wait for backends, and connections waited to be accepted in {:.0} % of the looks", waiting * 100.0))
+            (
+                ServerCode::UnderProvisioned,
+                format!(
+                    "all slots wait for backends, and connections waited to be accepted in {:.0} % of the looks",
+                    waiting * 100.0
+                ),
+            )
         } else {
-            (ServerCode::UpstreamBound, format!("{} of {n} workers wait for backends", count.of(&[Code::WaitingUpstream])))
+            (
+                ServerCode::UpstreamBound,
+                format!("{} of {n} workers wait for backends", count.of(&[Code::WaitingUpstream])),
+            )
         };
     }
     if count.share(&[Code::CpuStarved]) >= 0.5 {
@@ -139,24 +158,38 @@ fn decide(
         };
     }
     if n >= 2 && count.share(BLOCKED) >= 0.8 {
-        return (ServerCode::AllBlocked, format!("{} of {n} workers are blocked: {}", count.of(BLOCKED), most(count)));
+        return (
+            ServerCode::AllBlocked,
+            format!("{} of {n} workers are blocked: {}", count.of(BLOCKED), most(count)),
+        );
     }
     if bad > 0 && bad * 2 < n {
         return (ServerCode::OneBadWorker, format!("{bad} of {n} workers: {}", most_of(count, BAD)));
     }
     if bad > 0 && n == 1 {
-        let code = if BLOCKED.contains(&workers[0].verdict.code) { ServerCode::AllBlocked } else { ServerCode::OneBadWorker };
+        let code = if BLOCKED.contains(&workers[0].verdict.code) {
+            ServerCode::AllBlocked
+        } else {
+            ServerCode::OneBadWorker
+        };
         return (code, format!("its only worker: {}", code_name(workers[0].verdict.code)));
     }
     if bad > 0 {
-        let code = if count.share(BLOCKED) >= 0.5 { ServerCode::AllBlocked } else { ServerCode::OneBadWorker };
+        let code =
+            if count.share(BLOCKED) >= 0.5 { ServerCode::AllBlocked } else { ServerCode::OneBadWorker };
         return (code, format!("{bad} of {n} workers: {}", most_of(count, BAD)));
     }
     if count.share(&[Code::SaturatedProductive]) >= 0.5 {
-        return (ServerCode::CapacitySaturated, format!("{} of {n} workers work with all they have", count.of(&[Code::SaturatedProductive])));
+        return (
+            ServerCode::CapacitySaturated,
+            format!("{} of {n} workers work with all they have", count.of(&[Code::SaturatedProductive])),
+        );
     }
     if count.of(&[Code::Unknown]) * 2 > n {
-        return (ServerCode::Unknown, format!("{} of {n} workers could not be judged", count.of(&[Code::Unknown])));
+        return (
+            ServerCode::Unknown,
+            format!("{} of {n} workers could not be judged", count.of(&[Code::Unknown])),
+        );
     }
     if let Some(words) = imbalance(workers) {
         return (ServerCode::Imbalance, words);
@@ -201,8 +234,13 @@ fn imbalance(workers: &[&ProcessDiagnosis]) -> Option<String> {
     shares.sort_by(|a, b| a.0.total_cmp(&b.0));
     let median = shares[shares.len() / 2].0;
     let (top, pid) = *shares.last()?;
-    (top >= 0.5 && top >= 3.0 * median.max(0.05))
-        .then(|| format!("worker {pid} uses {:.0} % of a processor, half of the others less than {:.0} %", top * 100.0, median * 100.0))
+    (top >= 0.5 && top >= 3.0 * median.max(0.05)).then(|| {
+        format!(
+            "worker {pid} uses {:.0} % of a processor, half of the others less than {:.0} %",
+            top * 100.0,
+            median * 100.0
+        )
+    })
 }
 
 fn most(count: &Count) -> String {
@@ -221,7 +259,9 @@ impl ServerCode {
     #[must_use]
     pub const fn severity(self) -> Option<Severity> {
         Some(match self {
-            Self::OneBadWorker | Self::AllBlocked | Self::CrashLoop | Self::ArbiterFault => Severity::Critical,
+            Self::OneBadWorker | Self::AllBlocked | Self::CrashLoop | Self::ArbiterFault => {
+                Severity::Critical
+            }
             Self::Imbalance
             | Self::CapacitySaturated
             | Self::UnderProvisioned

@@ -31,9 +31,11 @@ pub struct Gaps {
 #[must_use]
 pub fn cadence_ms(class: Option<WorkerClass>, timeout_s: Option<u64>) -> Option<u64> {
     match class? {
-        WorkerClass::Gevent | WorkerClass::Eventlet | WorkerClass::Tornado | WorkerClass::Asgi | WorkerClass::Gthread => {
-            Some(1_000)
-        }
+        WorkerClass::Gevent
+        | WorkerClass::Eventlet
+        | WorkerClass::Tornado
+        | WorkerClass::Asgi
+        | WorkerClass::Gthread => Some(1_000),
         WorkerClass::Sync | WorkerClass::Uvicorn => Some(timeout_s.unwrap_or(30).max(1) * 500),
         WorkerClass::Asyncio => None,
     }
@@ -89,7 +91,12 @@ fn answers(view: &View<'_>, process: &ProcessView<'_>) -> Vec<i64> {
             let tcp = s.tcp.as_ref().filter(|t| t.bytes_acked > 0)?;
             Some(reading.at_ns as i64 - i64::from(tcp.last_data_sent_ms) * 1_000_000)
         };
-        let latest = reading.value.iter().filter(|s| mine.contains(&s.inode) && view.is_client(s)).filter_map(|s| sent(&s)).max();
+        let latest = reading
+            .value
+            .iter()
+            .filter(|s| mine.contains(&s.inode) && view.is_client(s))
+            .filter_map(|s| sent(&s))
+            .max();
         signs.extend(latest);
     }
     signs
@@ -105,8 +112,11 @@ fn measure(signs: &[i64], window: Span, span: Span, known: bool) -> Gaps {
     }
     edges.extend(signs.iter().copied().filter(|s| *s <= window.end_ns as i64));
     edges.push(window.end_ns as i64);
-    let mut touching: Vec<u64> =
-        edges.windows(2).filter(|w| w[1] > start && w[0] < end).map(|w| (w[1] - w[0]).max(0) as u64).collect();
+    let mut touching: Vec<u64> = edges
+        .windows(2)
+        .filter(|w| w[1] > start && w[0] < end)
+        .map(|w| (w[1] - w[0]).max(0) as u64)
+        .collect();
     touching.sort_unstable();
     let last = signs.iter().rev().find(|s| **s <= end);
     Gaps {

@@ -46,7 +46,8 @@ fn in_flight(socket: &Socket) -> bool {
     socket.tcp.as_ref().is_some_and(|tcp| {
         tcp.bytes_received > 0
             && socket.receive_queue == 0
-            && (tcp.bytes_acked == 0 && socket.send_queue == 0 || tcp.last_data_recv_ms < tcp.last_data_sent_ms)
+            && (tcp.bytes_acked == 0 && socket.send_queue == 0
+                || tcp.last_data_recv_ms < tcp.last_data_sent_ms)
     })
 }
 
@@ -79,7 +80,8 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
             .map(|d| d.value.iter().filter_map(|d| d.inode).collect())
             .unwrap_or_default();
         let mine = || reading.value.iter().filter(|s| s.inode != 0 && owned.contains(&s.inode));
-        let clients: HashMap<u64, &Socket> = mine().filter(|s| view.is_client(s)).map(|s| (s.inode, s)).collect();
+        let clients: HashMap<u64, &Socket> =
+            mine().filter(|s| view.is_client(s)).map(|s| (s.inode, s)).collect();
         traffic.readings += 1;
         traffic.counted &= clients.values().all(|s| s.tcp.is_some());
         traffic.clients = traffic.clients.max(clients.len() as u64);
@@ -98,11 +100,14 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
         let count = |test: &dyn Fn(&Socket) -> bool| clients.values().filter(|s| test(s)).count() as u64;
         traffic.unread = traffic.unread.max(count(&|s| s.receive_queue > 0));
         traffic.silent = traffic.silent.max(count(&|s| {
-            s.state == SocketState::Established && s.receive_queue == 0 && s.tcp.as_ref().is_some_and(|t| t.bytes_received == 0)
+            s.state == SocketState::Established
+                && s.receive_queue == 0
+                && s.tcp.as_ref().is_some_and(|t| t.bytes_received == 0)
         }));
         traffic.slow_readers = traffic.slow_readers.max(count(&|s| s.send_queue > 0));
         let mut asked: BTreeMap<String, u64> = BTreeMap::new();
-        for socket in mine().filter(|s| s.family == SocketFamily::Tcp && !view.is_client(s) && unanswered(s)) {
+        for socket in mine().filter(|s| s.family == SocketFamily::Tcp && !view.is_client(s) && unanswered(s))
+        {
             *asked.entry(socket.remote.clone()).or_default() += 1;
         }
         traffic.asked_readings += u64::from(!asked.is_empty());

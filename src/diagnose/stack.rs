@@ -105,14 +105,17 @@ pub fn common_path(stacks: &[(&Stack<'_>, u64)], share: f64) -> Vec<Frame> {
             }
         }
         // Ties are broken by name, so that the same capture gives the same answer.
-        let Some((&(file, function), &count)) = votes.iter().max_by_key(|(key, count)| (**count, **key)) else {
+        let Some((&(file, function), &count)) = votes.iter().max_by_key(|(key, count)| (**count, **key))
+        else {
             return path;
         };
         if count < need {
             return path;
         }
-        remaining.retain(|(frames, _)| frames.last().is_some_and(|f| f.file == file && f.function == function));
-        let line = modal_line(remaining.iter().filter_map(|(frames, weight)| Some((frames.last()?.line, *weight))));
+        remaining
+            .retain(|(frames, _)| frames.last().is_some_and(|f| f.file == file && f.function == function));
+        let line =
+            modal_line(remaining.iter().filter_map(|(frames, weight)| Some((frames.last()?.line, *weight))));
         path.push(Frame { function: function.to_owned(), file: file.to_owned(), line });
         for (frames, _) in &mut remaining {
             *frames = frames.split_last().map_or(&[][..], |(_, rest)| rest);
@@ -125,7 +128,10 @@ fn modal_line(lines: impl Iterator<Item = (u32, u64)>) -> u32 {
     for (line, weight) in lines {
         *votes.entry(line).or_default() += weight;
     }
-    votes.into_iter().max_by_key(|(line, count)| (*count, std::cmp::Reverse(*line))).map_or(0, |(line, _)| line)
+    votes
+        .into_iter()
+        .max_by_key(|(line, count)| (*count, std::cmp::Reverse(*line)))
+        .map_or(0, |(line, _)| line)
 }
 
 /// The frame to name: the innermost one of the application on a path (outermost first), else the innermost of all.
@@ -183,8 +189,16 @@ mod tests {
 
     #[test]
     fn the_common_path_ends_where_stacks_part_and_names_the_application() {
-        let a = [frame("sha", "/usr/lib/python3/hashlib.py", 1), frame("digest", "/app/a.py", 12), frame("view", "/app/a.py", 5)];
-        let b = [frame("other", "/usr/lib/python3/x.py", 1), frame("digest", "/app/a.py", 13), frame("view", "/app/a.py", 5)];
+        let a = [
+            frame("sha", "/usr/lib/python3/hashlib.py", 1),
+            frame("digest", "/app/a.py", 12),
+            frame("view", "/app/a.py", 5),
+        ];
+        let b = [
+            frame("other", "/usr/lib/python3/x.py", 1),
+            frame("digest", "/app/a.py", 13),
+            frame("view", "/app/a.py", 5),
+        ];
         let (a, b) = (Stack::new(a.iter().collect()), Stack::new(b.iter().collect()));
         let path = common_path(&[(&a, 3), (&b, 2)], 0.8);
         assert_eq!(path.iter().map(|f| f.function.as_str()).collect::<Vec<_>>(), ["view", "digest"]);

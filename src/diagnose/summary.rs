@@ -8,7 +8,8 @@ use super::budget::{part, round};
 use super::features::Features;
 use super::ladder::{Outcome, code_name};
 use super::model::{
-    Code, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame, Severity, StackShare, ThreadShare, Verdict,
+    Code, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame, Severity, StackShare,
+    ThreadShare, Verdict,
 };
 use super::rules::{Assessment, Case, Condition};
 use super::signs::cadence_ms;
@@ -81,7 +82,10 @@ fn event_loop(f: &Features<'_, '_>) -> EventLoop {
     let only_poller = part(f.main.count(Activity::OwnPoller), f.main.asleep()) >= 0.95;
     EventLoop {
         kind: kind.to_owned(),
-        turns_per_s: f.voluntary_per_s.filter(|_| sleeps_in_poller && only_poller).map(|v| (v * 10.0).round() / 10.0),
+        turns_per_s: f
+            .voluntary_per_s
+            .filter(|_| sleeps_in_poller && only_poller)
+            .map(|v| (v * 10.0).round() / 10.0),
         longest_gap_ms: ms(f.gaps.longest_ns),
         gap_p99_ms: ms(f.gaps.p99_ns),
     }
@@ -106,7 +110,8 @@ fn findings(case: &Case<'_, '_>, also: &[Assessment]) -> Vec<Finding> {
             text: format!("also holds, and the verdict explains it or comes first: {}", a.summary),
         })
         .collect();
-    let mut add = |code: &str, severity, text: String| findings.push(Finding { code: code.into(), severity, text });
+    let mut add =
+        |code: &str, severity, text: String| findings.push(Finding { code: code.into(), severity, text });
     if facts.tracer_pid != 0 {
         add("traced", Severity::Warning, format!("another tool traces it: pid {}", facts.tracer_pid));
     }
@@ -116,9 +121,14 @@ fn findings(case: &Case<'_, '_>, also: &[Assessment]) -> Vec<Finding> {
     }
     let owned = f.process.descriptors.last().into_iter().flat_map(|d| d.value).filter_map(|d| d.inode);
     let half_closed = owned.filter_map(|inode| case.view.socket_of.get(&inode));
-    let half_closed = half_closed.filter(|s| s.state == crate::capture::model::SocketState::CloseWait).count();
+    let half_closed =
+        half_closed.filter(|s| s.state == crate::capture::model::SocketState::CloseWait).count();
     if half_closed >= 10 {
-        add("close_wait", Severity::Warning, format!("{half_closed} connections were closed by the other end and not by the worker"));
+        add(
+            "close_wait",
+            Severity::Warning,
+            format!("{half_closed} connections were closed by the other end and not by the worker"),
+        );
     }
     if let Some((tid, share)) = f.busiest_other.filter(|(_, share)| *share >= 0.5 && f.slots.capacity == 0) {
         let text = format!("thread {tid}, not the loop's, uses {:.0} % of a processor", share * 100.0);
@@ -152,9 +162,12 @@ fn stacks(f: &Features<'_, '_>) -> Vec<StackShare> {
 fn threads(case: &Case<'_, '_>) -> Vec<ThreadShare> {
     let f = &case.features;
     let process = f.process;
-    let (Some(first), Some(last)) = (process.counters.first(), process.counters.last()) else { return Vec::new() };
+    let (Some(first), Some(last)) = (process.counters.first(), process.counters.last()) else {
+        return Vec::new();
+    };
     let window = last.at_ns.saturating_sub(first.at_ns);
-    let share = |old: Option<u64>, new: Option<u64>| Some(round(part(new?.saturating_sub(old?), window).min(1.0)));
+    let share =
+        |old: Option<u64>, new: Option<u64>| Some(round(part(new?.saturating_sub(old?), window).min(1.0)));
     let reader = super::activity::Reader::new(case.view, process, case.stacks);
     let one = |thread: &ThreadCounters| {
         let old = first.value.iter().find(|t| t.tid == thread.tid);

@@ -232,7 +232,8 @@ impl<'a> View<'a> {
             }
             Record::Heartbeat { at_ns, pid, now_realtime_ns, ctime_ns, .. } => {
                 if let Some(process) = self.process(*pid) {
-                    let value = Beat { age_ns: now_realtime_ns.saturating_sub(*ctime_ns), stamp_ns: *ctime_ns };
+                    let value =
+                        Beat { age_ns: now_realtime_ns.saturating_sub(*ctime_ns), stamp_ns: *ctime_ns };
                     process.beats.push(At { at_ns: *at_ns, value });
                 }
                 *at_ns
@@ -325,13 +326,22 @@ impl<'a> ProcessView<'a> {
     /// What the link of a descriptor says, as last seen.
     #[must_use]
     pub fn link(&self, fd: i32) -> Option<&'a str> {
-        self.descriptors.iter().rev().find_map(|at| at.value.iter().find(|d| d.fd == fd)).map(|d| d.link.as_str())
+        self.descriptors
+            .iter()
+            .rev()
+            .find_map(|at| at.value.iter().find(|d| d.fd == fd))
+            .map(|d| d.link.as_str())
     }
 
     /// The inode of a descriptor as it was at an instant, so that a number that was reused is not confused.
     #[must_use]
     pub fn inode_at(&self, fd: i32, at_ns: u64) -> Option<u64> {
         let before = self.descriptors.iter().rev().find(|d| d.at_ns <= at_ns).or(self.descriptors.first())?;
-        before.value.iter().find(|d| d.fd == fd).and_then(|d| d.inode).or_else(|| self.inode_of.get(&fd).copied())
+        before
+            .value
+            .iter()
+            .find(|d| d.fd == fd)
+            .and_then(|d| d.inode)
+            .or_else(|| self.inode_of.get(&fd).copied())
     }
 }

@@ -76,7 +76,8 @@ impl Clock {
         let planned = self.next * self.period_ns + self.jitter();
         let until = TimeSpec::from_duration(Duration::from_nanos(self.start_ns + planned));
         if planned > elapsed
-            && let Err(Errno::EINTR) = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &until)
+            && let Err(Errno::EINTR) =
+                clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &until)
         {
             return None;
         }

@@ -30,7 +30,11 @@ impl Memory {
                 // One byte of its program tells whether the kernel would let us.
                 let maps = process.read("maps", 4_096)?;
                 let text = String::from_utf8_lossy(&maps);
-                let first = text.split('-').next().and_then(|a| usize::from_str_radix(a, 16).ok()).ok_or(Unseen::Denied)?;
+                let first = text
+                    .split('-')
+                    .next()
+                    .and_then(|a| usize::from_str_radix(a, 16).ok())
+                    .ok_or(Unseen::Denied)?;
                 remote.read(first, &mut [0; 1]).map_err(|_| Unseen::Denied)?;
                 Ok(Self::Remote(remote))
             }

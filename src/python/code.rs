@@ -44,7 +44,13 @@ impl Codes {
     }
 
     /// The number of the code object at an address. With `check`, what is there now is compared with what was there.
-    pub fn resolve(&mut self, memory: &dyn MemoryReader, layout: &Layout, address: u64, check: bool) -> Result<u32, ReadError> {
+    pub fn resolve(
+        &mut self,
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        address: u64,
+        check: bool,
+    ) -> Result<u32, ReadError> {
         let known = self.by_address.get(&address).copied();
         if let Some(id) = known.filter(|_| !check) {
             return Ok(id);
@@ -96,7 +102,9 @@ impl Code {
     pub fn line(&self, layout: &Layout, instruction: u64) -> u32 {
         let offset = match layout.instruction {
             Instruction::Index { unit, .. } => i64::from(instruction as u32 as i32) * unit,
-            Instruction::Pointer { code, .. } => instruction.wrapping_sub(self.address.wrapping_add(code)) as i64,
+            Instruction::Pointer { code, .. } => {
+                instruction.wrapping_sub(self.address.wrapping_add(code)) as i64
+            }
         };
         line_at(layout.line_format, &self.lines, self.first_line, offset).unwrap_or(0)
     }

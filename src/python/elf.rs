@@ -66,7 +66,9 @@ impl Image {
             // The loader has put addresses in place for libraries; where it has not, they are relative.
             Some(if kind != ET_EXEC && value < bias { bias.wrapping_add(value) } else { value })
         };
-        let (Some(symbols), Some(strings), Some(gnu_hash)) = (find(DT_SYMTAB), find(DT_STRTAB), find(DT_GNU_HASH)) else {
+        let (Some(symbols), Some(strings), Some(gnu_hash)) =
+            (find(DT_SYMTAB), find(DT_STRTAB), find(DT_GNU_HASH))
+        else {
             return Ok(None);
         };
         Ok(Some(Self { bias, symbols, strings, gnu_hash }))

@@ -210,7 +210,8 @@ pub fn own_table_3_13(memory: &dyn MemoryReader, runtime: u64) -> Option<Layout>
     memory.read(runtime, &mut table).ok()?;
     let word = |at: usize| word_at(&table, at).filter(|v| *v < MAX_OFFSET);
     let pointer = |at: usize| word(at).filter(|v| v % 8 == 0);
-    let small = |at: usize, room: usize| word(at).and_then(|v| usize::try_from(v).ok()).filter(|v| v + 8 <= room);
+    let small =
+        |at: usize, room: usize| word(at).and_then(|v| usize::try_from(v).ok()).filter(|v| v + 8 <= room);
     if word_at(&table, 0)? != COOKIE || word(16)? != 0 {
         return None;
     }
@@ -249,7 +250,11 @@ mod tests {
                 Instruction::Index { at, .. } | Instruction::Pointer { at, .. } => at,
             };
             assert!([l.frame_previous, l.frame_code, at].iter().all(|o| o + 8 <= FRAME_BYTES), "3.{minor}");
-            assert!([l.code_filename, l.code_name, l.code_first_line, l.code_lines].iter().all(|o| o + 8 <= CODE_BYTES));
+            assert!(
+                [l.code_filename, l.code_name, l.code_first_line, l.code_lines]
+                    .iter()
+                    .all(|o| o + 8 <= CODE_BYTES)
+            );
         }
         assert_eq!(known(7), None);
         assert_eq!(known(99), None);

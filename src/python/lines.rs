@@ -110,7 +110,10 @@ mod tests {
     fn lnotab_steps_back_as_well() {
         let table = [2, 1, 4, 255, 2, 3];
         let line = |offset| line_at(LineFormat::Lnotab, &table, 10, offset);
-        assert_eq!([line(0), line(2), line(5), line(6), line(8)], [Some(10), Some(11), Some(11), Some(10), Some(13)]);
+        assert_eq!(
+            [line(0), line(2), line(5), line(6), line(8)],
+            [Some(10), Some(11), Some(11), Some(10), Some(13)]
+        );
     }
 
     #[test]

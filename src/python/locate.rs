@@ -67,7 +67,9 @@ pub fn locate(mappings: &[Mapping], memory: &dyn MemoryReader) -> Result<Interpr
     for mapping in mappings.iter().filter(|m| m.path.starts_with('/')) {
         let name = mapping.path.rsplit('/').next().unwrap_or_default();
         let library = name.starts_with("libpython");
-        if (library || name.starts_with("python")) && !candidates.iter().any(|(path, _)| *path == mapping.path) {
+        if (library || name.starts_with("python"))
+            && !candidates.iter().any(|(path, _)| *path == mapping.path)
+        {
             candidates.push((&mapping.path, library));
         }
     }
@@ -141,7 +143,8 @@ const fn from_hex(hex: u64) -> Version {
 /// The version in `libpython3.10.so.1.0`, `/usr/bin/python3.11` or `…/versions/3.10.13/bin/…`.
 fn version_in_path(path: &str) -> Option<Version> {
     let minor_of = |text: &str| {
-        let rest = text.strip_prefix("3.").map(|r| (3, r)).or_else(|| text.strip_prefix("2.").map(|r| (2, r)))?;
+        let rest =
+            text.strip_prefix("3.").map(|r| (3, r)).or_else(|| text.strip_prefix("2.").map(|r| (2, r)))?;
         let digits: String = rest.1.chars().take_while(char::is_ascii_digit).collect();
         Some((rest.0, digits.parse::<u8>().ok()?, rest.1.get(digits.len()..).unwrap_or_default().to_owned()))
     };
@@ -167,7 +170,10 @@ mod tests {
     #[test]
     fn versions_in_paths() {
         assert_eq!(version("/usr/bin/python3.11").as_deref(), Some("3.11"));
-        assert_eq!(version("/root/.pyenv/versions/3.10.13/lib/libpython3.10.so.1.0").as_deref(), Some("3.10.13"));
+        assert_eq!(
+            version("/root/.pyenv/versions/3.10.13/lib/libpython3.10.so.1.0").as_deref(),
+            Some("3.10.13")
+        );
         assert_eq!(version("/usr/lib/libpython2.7.so.1.0").as_deref(), Some("2.7"));
         assert_eq!(version("/usr/bin/node"), None);
         assert_eq!(version("/usr/bin/python"), None);

@@ -10,7 +10,9 @@ const MAX_CHARS: u64 = 512;
 pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
     let mut head = [0; 40];
     memory.read(address, &mut head)?;
-    let (Some(length), Some(state)) = (word_at(&head, 16), half_at(&head, 32)) else { return Err(ReadError::Unmapped) };
+    let (Some(length), Some(state)) = (word_at(&head, 16), half_at(&head, 32)) else {
+        return Err(ReadError::Unmapped);
+    };
     let chars = length.min(MAX_CHARS);
     let kind = (state >> 2) & 7;
     let (compact, ascii) = (state & 32 != 0, state & 64 != 0);

@@ -218,7 +218,9 @@ impl<M: MemoryReader> StackReader<M> {
         let layout = &self.interpreter.layout;
         let id = match layout.native_thread_id {
             Some(at) => self.memory.word(state + at).ok()? as i32,
-            None => self.memory.half(self.memory.word(state + layout.thread_id).ok()? + PTHREAD_TID).ok()? as i32,
+            None => {
+                self.memory.half(self.memory.word(state + layout.thread_id).ok()? + PTHREAD_TID).ok()? as i32
+            }
         };
         (id > 0).then_some(id)
     }
@@ -241,7 +243,8 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// `last_holder` is only meant while `locked` is set.
     fn holder_of_first(&self, at: u64) -> Result<u64, ReadError> {
-        let first = self.memory.word(self.interpreter.runtime_start + self.interpreter.layout.interpreters_head)?;
+        let first =
+            self.memory.word(self.interpreter.runtime_start + self.interpreter.layout.interpreters_head)?;
         let lock = self.memory.word(first + at)?;
         let mut body = [0; 24];
         self.memory.read(lock, &mut body)?;
@@ -284,7 +287,9 @@ impl<M: MemoryReader> StackReader<M> {
     /// The innermost frame of a thread: the word that tells and the frame.
     fn innermost(&self, state: u64) -> Result<u64, ReadError> {
         match self.interpreter.layout.frames {
-            FrameKind::Object { thread_frame } | FrameKind::Direct { thread_frame } => self.memory.word(state + thread_frame),
+            FrameKind::Object { thread_frame } | FrameKind::Direct { thread_frame } => {
+                self.memory.word(state + thread_frame)
+            }
             FrameKind::Indirect { thread_cframe, current } => {
                 let cframe = self.memory.word(state + thread_cframe)?;
                 if cframe == 0 { Ok(0) } else { self.memory.word(cframe + current) }
@@ -338,9 +343,14 @@ impl<M: MemoryReader> StackReader<M> {
         let layout = self.interpreter.layout;
         let Some(thread) = self.threads.get_mut(&ns_tid) else { return Sample::NoThread };
         let visible = self.walk.iter().filter(|v| !v.skipped);
-        let same = |f: &RawFrame, v: &Visited| (f.address, f.code_address, f.instruction) == (v.address, v.code, v.instruction);
+        let same = |f: &RawFrame, v: &Visited| {
+            (f.address, f.code_address, f.instruction) == (v.address, v.code, v.instruction)
+        };
         let count = visible.clone().count();
-        if count > 0 && thread.frames.len() == count && thread.frames.iter().zip(visible.clone()).all(|(f, v)| same(f, v)) {
+        if count > 0
+            && thread.frames.len() == count
+            && thread.frames.iter().zip(visible.clone()).all(|(f, v)| same(f, v))
+        {
             self.counts.obtained += 1;
             return Sample::Unchanged;
         }

@@ -38,7 +38,9 @@ impl Facts {
             their_uid: process.effective_uid,
             our_uid: nix::unistd::geteuid().as_raw(),
             ptrace_capability: own.is_ok_and(|s| s.capeff & CAP_SYS_PTRACE != 0),
-            yama_scope: std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok().and_then(|s| s.trim().parse().ok()),
+            yama_scope: std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope")
+                .ok()
+                .and_then(|s| s.trim().parse().ok()),
             dumpable: process.dumpable,
             same_user_ns: user_ns("self").zip(user_ns(&process.pid.to_string())).map(|(a, b)| a == b),
         }
@@ -49,35 +51,60 @@ impl Facts {
     pub fn explain(&self) -> Error {
         let pid = self.pid;
         let denied = |cause: String, value: String| {
-            Error::new(ErrorKind::NotPermitted, format!("the memory and descriptors of process {pid} may not be read"), cause).value(value)
+            Error::new(
+                ErrorKind::NotPermitted,
+                format!("the memory and descriptors of process {pid} may not be read"),
+                cause,
+            )
+            .value(value)
         };
         let sudo = format!("sudo stallscope {pid}");
         if self.our_uid == 0 && !self.ptrace_capability {
-            return denied("root here lacks CAP_SYS_PTRACE, as in a container".into(), "CapEff without bit 19".into())
-                .remedy("docker run --cap-add SYS_PTRACE …, or in Kubernetes: kubectl debug --profile=general …")
-                .remedy("run stallscope on the host");
+            return denied(
+                "root here lacks CAP_SYS_PTRACE, as in a container".into(),
+                "CapEff without bit 19".into(),
+            )
+            .remedy("docker run --cap-add SYS_PTRACE …, or in Kubernetes: kubectl debug --profile=general …")
+            .remedy("run stallscope on the host");
         }
         if self.same_user_ns == Some(false) {
             return denied("it lives in another user namespace".into(), format!("uid={}", self.our_uid))
                 .remedy(format!("from the parent namespace: {sudo}"));
         }
         if self.our_uid != self.their_uid && !self.ptrace_capability {
-            return denied("it belongs to another user".into(), format!("uid={} ours={}", self.their_uid, self.our_uid)).remedy(sudo);
+            return denied(
+                "it belongs to another user".into(),
+                format!("uid={} ours={}", self.their_uid, self.our_uid),
+            )
+            .remedy(sudo);
         }
         if self.dumpable == Some(false) && !self.ptrace_capability {
-            return denied("it has dropped its privileges and is not dumpable since".into(), "dumpable=0".into()).remedy(sudo);
+            return denied(
+                "it has dropped its privileges and is not dumpable since".into(),
+                "dumpable=0".into(),
+            )
+            .remedy(sudo);
         }
         match self.yama_scope {
-            Some(scope @ 1..=2) if !self.ptrace_capability => {
-                denied("Yama lets only a parent or an administrator read a process".into(), format!("kernel.yama.ptrace_scope={scope}"))
-                    .remedy(sudo)
-                    .remedy("sudo setcap cap_sys_ptrace=ep \"$(command -v stallscope)\"")
-            }
-            Some(3) => denied("Yama forbids reading any process until the next boot".into(), "kernel.yama.ptrace_scope=3".into()),
-            _ => denied("the kernel refuses, by a security module or a seccomp filter".into(), format!("uid={}", self.our_uid))
-                .remedy("look for the denial in the audit log: ausearch -m avc, or journalctl -k"),
+            Some(scope @ 1..=2) if !self.ptrace_capability => denied(
+                "Yama lets only a parent or an administrator read a process".into(),
+                format!("kernel.yama.ptrace_scope={scope}"),
+            )
+            .remedy(sudo)
+            .remedy("sudo setcap cap_sys_ptrace=ep \"$(command -v stallscope)\""),
+            Some(3) => denied(
+                "Yama forbids reading any process until the next boot".into(),
+                "kernel.yama.ptrace_scope=3".into(),
+            ),
+            _ => denied(
+                "the kernel refuses, by a security module or a seccomp filter".into(),
+                format!("uid={}", self.our_uid),
+            )
+            .remedy("look for the denial in the audit log: ausearch -m avc, or journalctl -k"),
         }
-        .remedy(format!("without it: stallscope --level proc {pid} (processor and queue verdicts, no stacks)"))
+        .remedy(format!(
+            "without it: stallscope --level proc {pid} (processor and queue verdicts, no stacks)"
+        ))
     }
 }
 
@@ -86,7 +113,15 @@ mod tests {
     use super::*;
 
     fn facts() -> Facts {
-        Facts { pid: 42, their_uid: 1000, our_uid: 1000, ptrace_capability: false, yama_scope: None, dumpable: Some(true), same_user_ns: Some(true) }
+        Facts {
+            pid: 42,
+            their_uid: 1000,
+            our_uid: 1000,
+            ptrace_capability: false,
+            yama_scope: None,
+            dumpable: Some(true),
+            same_user_ns: Some(true),
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub fn is_gunicorn(cmdline: &[String]) -> bool {
     let base = |arg: &str| arg.rsplit('/').next().unwrap_or_default().to_owned();
     let title = cmdline.first().is_some_and(|first| first.starts_with("gunicorn: "));
     let module = cmdline.windows(2).any(|w| w[0] == "-m" && w[1].split('.').next() == Some("gunicorn"));
-    title || module || cmdline.iter().take(3).any(|arg| matches!(base(arg).as_str(), "gunicorn" | "gunicorn_paster"))
+    title
+        || module
+        || cmdline.iter().take(3).any(|arg| matches!(base(arg).as_str(), "gunicorn" | "gunicorn_paster"))
 }
 
 /// Reads a command line; the environment's arguments come first, so that typed ones win.
@@ -34,7 +36,8 @@ pub fn is_gunicorn(cmdline: &[String]) -> bool {
 pub fn settings(cmdline: &[String], environment_args: Option<&str>) -> Settings {
     let mut settings = Settings::default();
     if let Some(args) = environment_args {
-        let args: Vec<String> = args.split_whitespace().map(|a| a.trim_matches(['\'', '"']).to_owned()).collect();
+        let args: Vec<String> =
+            args.split_whitespace().map(|a| a.trim_matches(['\'', '"']).to_owned()).collect();
         settings.read(&args);
     }
     settings.read(cmdline);
@@ -49,7 +52,17 @@ impl Settings {
         let mut args = args.iter().peekable();
         while let Some(arg) = args.next() {
             let (name, inline) = split(arg);
-            if !matches!(name, "-w" | "--workers" | "--threads" | "-t" | "--timeout" | "-k" | "--worker-class" | "-b" | "--bind") {
+            if !matches!(
+                name,
+                "-w" | "--workers"
+                    | "--threads"
+                    | "-t"
+                    | "--timeout"
+                    | "-k"
+                    | "--worker-class"
+                    | "-b"
+                    | "--bind"
+            ) {
                 continue;
             }
             let Some(value) = inline.map(str::to_owned).or_else(|| args.next().cloned()) else { return };
@@ -84,7 +97,9 @@ pub fn class(name: &str) -> Option<WorkerClass> {
         "sync" => WorkerClass::Sync,
         "gthread" => WorkerClass::Gthread,
         "asgi" => WorkerClass::Asgi,
-        n if n.starts_with("gevent") || n.contains("ggevent") || n.contains("geventwebsocket") => WorkerClass::Gevent,
+        n if n.starts_with("gevent") || n.contains("ggevent") || n.contains("geventwebsocket") => {
+            WorkerClass::Gevent
+        }
         n if n.starts_with("eventlet") || n.contains("geventlet") => WorkerClass::Eventlet,
         n if n.contains("uvicorn") => WorkerClass::Uvicorn,
         n if n.contains("tornado") => WorkerClass::Tornado,
@@ -104,15 +119,26 @@ mod tests {
 
     #[test]
     fn every_way_to_write_an_option_is_read() {
-        for text in ["gunicorn -w 4 -k gevent -t 30 a:b", "gunicorn --workers=4 --worker-class gevent --timeout=30", "g -w4 -kgevent -t30"] {
+        for text in [
+            "gunicorn -w 4 -k gevent -t 30 a:b",
+            "gunicorn --workers=4 --worker-class gevent --timeout=30",
+            "g -w4 -kgevent -t30",
+        ] {
             let got = settings(&line(text), None);
-            assert_eq!((got.workers, got.worker_class, got.timeout_s), (Some(4), Some(WorkerClass::Gevent), Some(30)), "{text}");
+            assert_eq!(
+                (got.workers, got.worker_class, got.timeout_s),
+                (Some(4), Some(WorkerClass::Gevent), Some(30)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn threads_turn_sync_into_gthread_and_silence_says_nothing() {
-        assert_eq!(settings(&line("gunicorn -k sync --threads 4 a"), None).worker_class, Some(WorkerClass::Gthread));
+        assert_eq!(
+            settings(&line("gunicorn -k sync --threads 4 a"), None).worker_class,
+            Some(WorkerClass::Gthread)
+        );
         assert_eq!(settings(&line("gunicorn a:b"), None), Settings::default());
     }
 
@@ -130,7 +156,11 @@ mod tests {
 
     #[test]
     fn gunicorn_is_known_by_script_module_and_title() {
-        for text in ["/usr/bin/python3 /usr/local/bin/gunicorn a:b", "python -m gunicorn a", "python -m gunicorn.app.wsgiapp a"] {
+        for text in [
+            "/usr/bin/python3 /usr/local/bin/gunicorn a:b",
+            "python -m gunicorn a",
+            "python -m gunicorn.app.wsgiapp a",
+        ] {
             assert!(is_gunicorn(&line(text)), "{text}");
         }
         assert!(is_gunicorn(&["gunicorn: worker [app]".into()]));

@@ -28,12 +28,19 @@ const BY_FRAME: &[(&str, WorkerClass)] = &[
 ];
 
 /// Path parts of mapped files by which a class is guessed when nothing better is known.
-const BY_MAPPING: &[(&str, WorkerClass)] =
-    &[("/gevent/_gevent_c", WorkerClass::Gevent), ("/gevent/libev/", WorkerClass::Gevent), ("/uvloop/loop", WorkerClass::Uvicorn)];
+const BY_MAPPING: &[(&str, WorkerClass)] = &[
+    ("/gevent/_gevent_c", WorkerClass::Gevent),
+    ("/gevent/libev/", WorkerClass::Gevent),
+    ("/uvloop/loop", WorkerClass::Uvicorn),
+];
 
 /// The worker class of a gunicorn worker. The command line decides where it speaks; then the stack; then what is mapped.
 #[must_use]
-pub fn gunicorn_class(typed: Option<WorkerClass>, frame_files: &[String], mapped: &[String]) -> Option<Recognised> {
+pub fn gunicorn_class(
+    typed: Option<WorkerClass>,
+    frame_files: &[String],
+    mapped: &[String],
+) -> Option<Recognised> {
     if let Some(class) = typed {
         return Some(Recognised { class, by: "command line".into() });
     }
@@ -42,7 +49,10 @@ pub fn gunicorn_class(typed: Option<WorkerClass>, frame_files: &[String], mapped
         return Some(Recognised { class: *class, by: format!("stack ({end})") });
     }
     let by_mapping = BY_MAPPING.iter().find(|(part, _)| mapped.iter().any(|m| m.contains(part)));
-    by_mapping.map(|(part, class)| Recognised { class: *class, by: format!("mapped file ({})", part.trim_matches('/')) })
+    by_mapping.map(|(part, class)| Recognised {
+        class: *class,
+        by: format!("mapped file ({})", part.trim_matches('/')),
+    })
 }
 
 /// The event-loop library of a process.
@@ -52,8 +62,12 @@ pub fn loop_kind(class: Option<WorkerClass>, mapped: &[String], has_epoll: bool)
     match class {
         Some(WorkerClass::Gevent) if maps("/gevent/libuv/") && !maps("/gevent/libev/") => LoopKind::Libuv,
         Some(WorkerClass::Gevent) => LoopKind::Libev,
-        Some(WorkerClass::Uvicorn | WorkerClass::Asyncio | WorkerClass::Asgi) if maps("/uvloop/loop") => LoopKind::Libuv,
-        Some(WorkerClass::Uvicorn | WorkerClass::Asyncio | WorkerClass::Asgi | WorkerClass::Tornado) => LoopKind::Asyncio,
+        Some(WorkerClass::Uvicorn | WorkerClass::Asyncio | WorkerClass::Asgi) if maps("/uvloop/loop") => {
+            LoopKind::Libuv
+        }
+        Some(WorkerClass::Uvicorn | WorkerClass::Asyncio | WorkerClass::Asgi | WorkerClass::Tornado) => {
+            LoopKind::Asyncio
+        }
         Some(WorkerClass::Sync | WorkerClass::Gthread | WorkerClass::Eventlet) => LoopKind::Selectors,
         None if maps("libuv") => LoopKind::Libuv,
         None if has_epoll => LoopKind::Selectors,
@@ -122,7 +136,10 @@ mod tests {
     #[test]
     fn a_distribution_folder_tells_its_version() {
         assert_eq!(distribution_version("gunicorn-20.1.0.dist-info", "gunicorn").as_deref(), Some("20.1.0"));
-        assert_eq!(distribution_version("gunicorn-19.10.0-py2.7.egg-info", "gunicorn").as_deref(), Some("19.10.0"));
+        assert_eq!(
+            distribution_version("gunicorn-19.10.0-py2.7.egg-info", "gunicorn").as_deref(),
+            Some("19.10.0")
+        );
         assert_eq!(distribution_version("gunicorn_x-1.dist-info", "gunicorn"), None);
     }
 }

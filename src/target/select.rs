@@ -63,7 +63,9 @@ fn one(found: &[(i32, i32)], what: &str, cause: &str) -> Result<i32> {
         [] => Err(Error::new(ErrorKind::NotFound, format!("no process found for {what}"), cause)),
         several => {
             let list: Vec<String> = several.iter().map(i32::to_string).collect();
-            let mut error = Error::new(ErrorKind::NotFound, format!("{what} is ambiguous"), "several servers match").value(list.join(" "));
+            let mut error =
+                Error::new(ErrorKind::NotFound, format!("{what} is ambiguous"), "several servers match")
+                    .value(list.join(" "));
             for pid in several.iter().take(3) {
                 error = error.remedy(format!("stallscope {pid}"));
             }
@@ -97,13 +99,20 @@ fn by_port(port: u16) -> Result<i32> {
             hidden += 1;
             continue;
         };
-        let holds = listing.fds.iter().any(|d| d.link.starts_with("socket:") && d.inode.is_some_and(|i| inodes.contains(&i)));
+        let holds = listing
+            .fds
+            .iter()
+            .any(|d| d.link.starts_with("socket:") && d.inode.is_some_and(|i| inodes.contains(&i)));
         if holds && let Ok(snapshot) = process::snapshot(&dir) {
             found.push((pid, snapshot.ppid));
         }
     }
-    one(&found, &format!("port {port}"), &format!("its owner is not visible: the descriptors of {hidden} processes may not be read"))
-        .map_err(|e| if found.is_empty() { e.remedy(format!("sudo stallscope --port {port}")) } else { e })
+    one(
+        &found,
+        &format!("port {port}"),
+        &format!("its owner is not visible: the descriptors of {hidden} processes may not be read"),
+    )
+    .map_err(|e| if found.is_empty() { e.remedy(format!("sudo stallscope --port {port}")) } else { e })
 }
 
 fn by_name(name: &str) -> Result<i32> {
@@ -111,18 +120,23 @@ fn by_name(name: &str) -> Result<i32> {
     let me = std::process::id() as i32;
     let mut found = Vec::new();
     for pid in all_pids() {
-        let Ok(snapshot) = ProcDir::open(pid, &budget).and_then(|dir| process::snapshot(&dir)) else { continue };
+        let Ok(snapshot) = ProcDir::open(pid, &budget).and_then(|dir| process::snapshot(&dir)) else {
+            continue;
+        };
         // The program and its script count, its other arguments do not: an editor with the file open is no server.
-        let program = snapshot.cmdline.iter().take(2).any(|arg| arg.rsplit('/').next().is_some_and(|base| base.contains(name)));
+        let program = snapshot
+            .cmdline
+            .iter()
+            .take(2)
+            .any(|arg| arg.rsplit('/').next().is_some_and(|base| base.contains(name)));
         let module = snapshot.cmdline.windows(2).any(|w| w[0] == "-m" && w[1].contains(name));
         let own = snapshot.name == "stallscope" || pid == me;
         if !own && !snapshot.kernel_thread && (snapshot.name.contains(name) || program || module) {
             found.push((pid, snapshot.ppid));
         }
     }
-    one(&found, &format!("name {name}"), "no process has this in its name or its program's").map_err(|e| {
-        if found.is_empty() { e.remedy(format!("ps -ef | grep {name}")) } else { e }
-    })
+    one(&found, &format!("name {name}"), "no process has this in its name or its program's")
+        .map_err(|e| if found.is_empty() { e.remedy(format!("ps -ef | grep {name}")) } else { e })
 }
 
 #[cfg(test)]

@@ -56,8 +56,14 @@ impl Server {
             ServerKind::Gunicorn => gunicorn::settings(&head.1.cmdline, from_environment.as_deref()),
             _ => gunicorn::settings(&head.1.cmdline, None),
         };
-        let mut server =
-            Self { kind, head: head.1.pid, settings, members: BTreeMap::new(), only: None, budget: budget.clone() };
+        let mut server = Self {
+            kind,
+            head: head.1.pid,
+            settings,
+            members: BTreeMap::new(),
+            only: None,
+            budget: budget.clone(),
+        };
         let alone = Member { dir: Arc::new(head.0), snapshot: head.1, role: Role::Process };
         server.members.insert(server.head, alone);
         server.refresh();
@@ -69,7 +75,9 @@ impl Server {
                 return Err(Error::new(
                     ErrorKind::NotFound,
                     format!("process {only} is not part of the server of process {pid}"),
-                    format!("the server's head is process {head}, and {only} is neither it nor one of its workers"),
+                    format!(
+                        "the server's head is process {head}, and {only} is neither it nor one of its workers"
+                    ),
                 )
                 .remedy(format!("stallscope {only}")));
             }
@@ -79,7 +87,8 @@ impl Server {
 
     /// Looks for members that were born or have died. Gives their pids: (born, gone).
     pub fn refresh(&mut self) -> (Vec<i32>, Vec<i32>) {
-        let gone: Vec<i32> = self.members.iter().filter(|(_, m)| !m.dir.exists()).map(|(pid, _)| *pid).collect();
+        let gone: Vec<i32> =
+            self.members.iter().filter(|(_, m)| !m.dir.exists()).map(|(pid, _)| *pid).collect();
         for pid in &gone {
             self.members.remove(pid);
         }
@@ -116,32 +125,52 @@ fn open(pid: i32, budget: &FileBudget) -> Result<Open> {
     let looked = ProcDir::open(pid, budget).and_then(|dir| snapshot(&dir).map(|s| (dir, s)));
     looked.map_err(|unseen| match unseen {
         Unseen::Gone | Unseen::Absent => missing(pid),
-        Unseen::Denied => Error::new(ErrorKind::NotPermitted, format!("process {pid} may not be looked at"), "/proc refuses even its public files")
-            .value("hidepid")
-            .remedy(format!("sudo stallscope {pid}")),
+        Unseen::Denied => Error::new(
+            ErrorKind::NotPermitted,
+            format!("process {pid} may not be looked at"),
+            "/proc refuses even its public files",
+        )
+        .value("hidepid")
+        .remedy(format!("sudo stallscope {pid}")),
         other => Error::new(ErrorKind::Io, format!("process {pid} cannot be read"), other.to_string()),
     })
 }
 
 /// A pid that `/proc` does not show: not there, or hidden.
 fn missing(pid: i32) -> Error {
-    let alive = pid > 0 && matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None), Ok(()) | Err(nix::errno::Errno::EPERM));
+    let alive = pid > 0
+        && matches!(
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None),
+            Ok(()) | Err(nix::errno::Errno::EPERM)
+        );
     if alive {
-        return Error::new(ErrorKind::NotPermitted, format!("process {pid} exists but /proc hides it"), "/proc is mounted with hidepid")
-            .value("hidepid=2")
-            .remedy(format!("sudo stallscope {pid}"));
+        return Error::new(
+            ErrorKind::NotPermitted,
+            format!("process {pid} exists but /proc hides it"),
+            "/proc is mounted with hidepid",
+        )
+        .value("hidepid=2")
+        .remedy(format!("sudo stallscope {pid}"));
     }
-    Error::new(ErrorKind::NotFound, format!("no process {pid}"), "there is no such process in this pid namespace")
-        .remedy("stallscope --name gunicorn")
-        .remedy("if the pid is from inside a container, run stallscope there or use the pid on the host")
+    Error::new(
+        ErrorKind::NotFound,
+        format!("no process {pid}"),
+        "there is no such process in this pid namespace",
+    )
+    .remedy("stallscope --name gunicorn")
+    .remedy("if the pid is from inside a container, run stallscope there or use the pid on the host")
 }
 
 /// Processes that cannot be judged at all.
 fn refuse(target: &ProcessSnapshot) -> Result<()> {
     let pid = target.pid;
     if target.kernel_thread {
-        return Err(Error::new(ErrorKind::NotObservable, format!("process {pid} ({}) is a kernel thread", target.name), "it has no program and no memory of its own")
-            .remedy("name a process of a server: stallscope --name gunicorn"));
+        return Err(Error::new(
+            ErrorKind::NotObservable,
+            format!("process {pid} ({}) is a kernel thread", target.name),
+            "it has no program and no memory of its own",
+        )
+        .remedy("name a process of a server: stallscope --name gunicorn"));
     }
     if matches!(target.state, 'Z' | 'X') {
         return Err(Error::new(
@@ -170,7 +199,9 @@ fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     let mut here = target;
     for _ in 0..MAX_LEVELS {
         let Ok(parent) = open(here.1.ppid, budget) else { break };
-        if here.1.ppid <= 1 && !same_program(&parent.1, &here.1) || !is_worker(kind_of(&parent.1), &parent.1, &here.1) {
+        if here.1.ppid <= 1 && !same_program(&parent.1, &here.1)
+            || !is_worker(kind_of(&parent.1), &parent.1, &here.1)
+        {
             break;
         }
         here = parent;
@@ -185,13 +216,19 @@ fn same_program(a: &ProcessSnapshot, b: &ProcessSnapshot) -> bool {
 /// Whether a child serves for a parent of a kind.
 fn is_worker(kind: ServerKind, parent: &ProcessSnapshot, child: &ProcessSnapshot) -> bool {
     match kind {
-        ServerKind::Gunicorn => gunicorn::is_gunicorn(&child.cmdline) && !child.cmdline.iter().any(|a| a.contains("dirty-arbiter")),
+        ServerKind::Gunicorn => {
+            gunicorn::is_gunicorn(&child.cmdline)
+                && !child.cmdline.iter().any(|a| a.contains("dirty-arbiter"))
+        }
         ServerKind::Uvicorn => recognise::is_spawned(&child.cmdline) || recognise::is_uvicorn(&child.cmdline),
         // Forked without exec: the same program with the same arguments, or a title written over them (nginx).
         ServerKind::Loop | ServerKind::Process => {
-            let title = |p: &ProcessSnapshot| p.cmdline.first().and_then(|a| a.split(':').next()).map(str::to_owned);
+            let title =
+                |p: &ProcessSnapshot| p.cmdline.first().and_then(|a| a.split(':').next()).map(str::to_owned);
             same_program(parent, child)
-                && (parent.cmdline == child.cmdline || parent.cmdline.first().is_some_and(|a| a.contains(": ")) && title(parent) == title(child))
+                && (parent.cmdline == child.cmdline
+                    || parent.cmdline.first().is_some_and(|a| a.contains(": "))
+                        && title(parent) == title(child))
         }
     }
 }
@@ -204,7 +241,9 @@ fn children(dir: &ProcDir, pid: i32) -> Vec<i32> {
     for tid in tasks {
         if let Ok(text) = dir.read(&format!("task/{tid}/children"), 64 * 1024) {
             listed = true;
-            pids.extend(String::from_utf8_lossy(&text).split_whitespace().filter_map(|p| p.parse::<i32>().ok()));
+            pids.extend(
+                String::from_utf8_lossy(&text).split_whitespace().filter_map(|p| p.parse::<i32>().ok()),
+            );
         }
     }
     if !listed && let Ok(process) = remoteprocess::Process::new(pid) {
@@ -247,7 +286,10 @@ mod tests {
         if let Ok((_, two)) = open(2, &FileBudget::new(10))
             && two.kernel_thread
         {
-            assert_eq!(Server::find(2, None, &FileBudget::new(10)).unwrap_err().kind, ErrorKind::NotObservable);
+            assert_eq!(
+                Server::find(2, None, &FileBudget::new(10)).unwrap_err().kind,
+                ErrorKind::NotObservable
+            );
         } else {
             eprintln!("SKIPPED: no kernel threads are visible in this pid namespace");
         }

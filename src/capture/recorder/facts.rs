@@ -6,7 +6,8 @@ use super::Options;
 use super::python::Python;
 use super::watched::Watched;
 use crate::capture::model::{
-    CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, Role, ServerFacts, ServerKind, TargetFacts, WorkerClass,
+    CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, Role, ServerFacts, ServerKind, TargetFacts,
+    WorkerClass,
 };
 use crate::target::{Member, Server, recognise};
 
@@ -48,12 +49,20 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
 
 /// A process as first seen.
 #[must_use]
-pub fn process(server: &Server, member: &Member, python: Option<&mut Python>, header: &Header, at_ns: u64) -> ProcessFacts {
+pub fn process(
+    server: &Server,
+    member: &Member,
+    python: Option<&mut Python>,
+    header: &Header,
+    at_ns: u64,
+) -> ProcessFacts {
     let snapshot = &member.snapshot;
-    let uptime_s = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map_or(0.0, |t| t.tv_sec() as f64 + t.tv_nsec() as f64 / 1e9);
+    let uptime_s = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
+        .map_or(0.0, |t| t.tv_sec() as f64 + t.tv_nsec() as f64 / 1e9);
     let started_s = snapshot.start_time_ticks as f64 / header.host.ticks_per_s.max(1) as f64;
     let mapped = mapped_files(member);
-    let (facts, frame_files) = python.map_or((None, Vec::new()), |p| (Some(p.facts()), p.main_thread_files(snapshot.ns_pid)));
+    let (facts, frame_files) =
+        python.map_or((None, Vec::new()), |p| (Some(p.facts()), p.main_thread_files(snapshot.ns_pid)));
     let (class, by) = class(server, member.role, &frame_files, &mapped);
     ProcessFacts {
         at_ns,
@@ -78,17 +87,27 @@ pub fn process(server: &Server, member: &Member, python: Option<&mut Python>, he
     }
 }
 
-fn class(server: &Server, role: Role, frame_files: &[String], mapped: &[String]) -> (Option<WorkerClass>, String) {
+fn class(
+    server: &Server,
+    role: Role,
+    frame_files: &[String],
+    mapped: &[String],
+) -> (Option<WorkerClass>, String) {
     let nobody = |why: &str| (None, why.to_owned());
     match (server.kind, role) {
         (_, Role::Arbiter) => nobody("head of the server"),
         (ServerKind::Gunicorn, _) => {
             let found = recognise::gunicorn_class(server.settings.worker_class, frame_files, mapped);
-            found.map_or_else(|| nobody("neither command line, stack nor mapped files tell"), |f| (Some(f.class), f.by))
+            found.map_or_else(
+                || nobody("neither command line, stack nor mapped files tell"),
+                |f| (Some(f.class), f.by),
+            )
         }
         (ServerKind::Uvicorn, _) => (Some(WorkerClass::Asyncio), "command line (uvicorn)".into()),
         _ => {
-            let asyncio = frame_files.iter().any(|f| f.ends_with("asyncio/base_events.py") || f.ends_with("asyncio/runners.py"));
+            let asyncio = frame_files
+                .iter()
+                .any(|f| f.ends_with("asyncio/base_events.py") || f.ends_with("asyncio/runners.py"));
             let gevent = frame_files.iter().any(|f| f.ends_with("gevent/hub.py"));
             match () {
                 () if gevent => (Some(WorkerClass::Gevent), "stack (gevent/hub.py)".into()),
@@ -125,7 +144,9 @@ pub fn finish_header(header: &mut Header, watched: &BTreeMap<i32, Watched>, list
     }
     header.server.worker_class = votes.values().max_by_key(|(n, _)| *n).map(|(_, class)| *class);
     header.server.listen = listen;
-    if header.server.kind == ServerKind::Process && workers.iter().any(|w| w.facts.loop_kind != LoopKind::None) {
+    if header.server.kind == ServerKind::Process
+        && workers.iter().any(|w| w.facts.loop_kind != LoopKind::None)
+    {
         header.server.kind = ServerKind::Loop;
     }
     if header.server.workers_configured.is_none() && header.server.kind == ServerKind::Gunicorn {
@@ -153,7 +174,6 @@ fn version(watched: &Watched) -> Option<String> {
     names.iter().find_map(|name| recognise::distribution_version(name, "gunicorn"))
 }
 
-
 /// A time in UTC, to the millisecond.
 #[must_use]
 pub fn rfc3339(realtime_ns: u64) -> String {
@@ -169,7 +189,12 @@ pub fn rfc3339(realtime_ns: u64) -> String {
     let day = doy - (153 * mp + 2) / 5 + 1;
     let month = if mp < 10 { mp + 3 } else { mp - 9 };
     let year = yoe + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}Z", rest / 3_600, rest / 60 % 60, rest % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{ms:03}Z",
+        rest / 3_600,
+        rest / 60 % 60,
+        rest % 60
+    )
 }
 
 #[cfg(test)]

@@ -74,13 +74,10 @@ pub struct Recorder<'s> {
 
 impl<'s> Recorder<'s> {
     /// Looks at everything once and gets ready to sample. `sink` is given the records as they come.
-    pub fn start(
-        server: Server,
-        options: Options,
-        sink: Option<Sink<'s>>,
-    ) -> Result<Self> {
+    pub fn start(server: Server, options: Options, sink: Option<Sink<'s>>) -> Result<Self> {
         let cpu_at_start_ns = own_cpu_ns();
-        let host = host::facts().map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
+        let host = host::facts()
+            .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
         let head = server.members.get(&server.head).ok_or_else(|| gone(server.head))?;
         let slow = Slow::open(&head.dir);
         let header = facts::header(&server, &options, host);
@@ -136,7 +133,10 @@ impl<'s> Recorder<'s> {
 
     /// What is known only after the descriptors and sockets were read once.
     fn finish_facts(&mut self) {
-        let sockets = self.records.iter().rev().find_map(|r| if let Record::Sockets { sockets, .. } = r { Some(sockets.clone()) } else { None });
+        let sockets =
+            self.records.iter().rev().find_map(|r| {
+                if let Record::Sockets { sockets, .. } = r { Some(sockets.clone()) } else { None }
+            });
         let sockets = sockets.unwrap_or_default();
         let mut listen: Vec<String> = Vec::new();
         for (pid, watched) in &mut self.watched {
@@ -149,9 +149,19 @@ impl<'s> Recorder<'s> {
         listen.dedup();
         facts::finish_header(&mut self.header, &self.watched, listen);
         // The first round only served to learn this; the window has its own.
-        let blind: Vec<Record> = self.records.drain(..).filter(|r| !matches!(r, Record::Sockets { .. } | Record::Host(_) | Record::Heartbeat { .. } | Record::Cgroup(_))).collect();
+        let blind: Vec<Record> = self
+            .records
+            .drain(..)
+            .filter(|r| {
+                !matches!(
+                    r,
+                    Record::Sockets { .. } | Record::Host(_) | Record::Heartbeat { .. } | Record::Cgroup(_)
+                )
+            })
+            .collect();
         self.records = self.watched.values().map(|w| Record::Process(Box::new(w.facts.clone()))).collect();
-        self.records.extend(blind.into_iter().filter(|r| !matches!(r, Record::Process(_) | Record::Threads { .. })));
+        self.records
+            .extend(blind.into_iter().filter(|r| !matches!(r, Record::Process(_) | Record::Threads { .. })));
     }
 
     /// Samples until `end_ns` of the window, or until `stop` is set to a signal's number. `progress` is told the time.
@@ -218,7 +228,10 @@ impl<'s> Recorder<'s> {
         if self.options.level == Level::Proc {
             return;
         }
-        let Some(Record::Tick(tick)) = self.records.iter().rev().find(|r| matches!(r, Record::Tick(_))) else { return };
+        let Some(Record::Tick(tick)) = self.records.iter().rev().find(|r| matches!(r, Record::Tick(_)))
+        else {
+            return;
+        };
         let suspect = |w: &Watched| {
             let now = tick.samples.iter().find(|s| s.pid == w.facts.pid && s.tid == w.facts.loop_tid)?;
             let (since, then) = *self.first.get(&now.tid)?;
@@ -318,7 +331,8 @@ impl<'s> Recorder<'s> {
     fn cost(&self) -> Record {
         let stacks = self.watched.values().filter_map(|w| w.python.as_ref()).map(python::Python::counts);
         let sum = stacks.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
-        let rss_kib = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).map_or(0, |u| u.max_rss() as u64);
+        let rss_kib = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)
+            .map_or(0, |u| u.max_rss() as u64);
         Record::End(SelfCost {
             at_ns: self.clock.elapsed_ns(),
             cpu_ns: own_cpu_ns().saturating_sub(self.cpu_at_start_ns),

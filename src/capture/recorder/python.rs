@@ -52,7 +52,8 @@ impl NoPython {
             Self::Unreadable(why) => BlindSpot {
                 what,
                 why: why.to_string(),
-                remedy: "a newer stallscope may know this interpreter; the verdict rests on kernel files".into(),
+                remedy: "a newer stallscope may know this interpreter; the verdict rests on kernel files"
+                    .into(),
             },
         }
     }
@@ -68,7 +69,8 @@ impl Python {
             Err(_) => return Err(NoPython::NotPython),
         };
         let mappings = maps::parse(&String::from_utf8_lossy(&text));
-        let memory = Memory::open(dir).map_err(|why| if why == Unseen::Denied { denied() } else { NoPython::NotPython })?;
+        let memory = Memory::open(dir)
+            .map_err(|why| if why == Unseen::Denied { denied() } else { NoPython::NotPython })?;
         let interpreter: Interpreter = locate(&mappings, &memory).map_err(|why| match why {
             NoInterpreter::NotPython => NoPython::NotPython,
             other => NoPython::Unreadable(other),
@@ -97,7 +99,9 @@ impl Python {
     pub fn stack(&mut self, ns_tid: i32, interner: &mut Interner, out: &mut Vec<Record>) -> Option<u32> {
         match self.reader.sample(ns_tid) {
             // A stack may have been read before anybody asked for its number.
-            Sample::Unchanged if self.last.contains_key(&ns_tid) => return self.last.get(&ns_tid).copied().flatten(),
+            Sample::Unchanged if self.last.contains_key(&ns_tid) => {
+                return self.last.get(&ns_tid).copied().flatten();
+            }
             Sample::Unchanged | Sample::Changed => {}
             Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => return None,
         }
@@ -131,7 +135,12 @@ impl Python {
         let mut files = Vec::new();
         for _ in 0..3 {
             if matches!(self.reader.sample(ns_pid), Sample::Changed | Sample::Unchanged) {
-                let seen = self.reader.frames().iter().filter_map(|f| self.reader.code(f.code)).map(|c| c.file.clone());
+                let seen = self
+                    .reader
+                    .frames()
+                    .iter()
+                    .filter_map(|f| self.reader.code(f.code))
+                    .map(|c| c.file.clone());
                 files.extend(seen);
             }
         }
@@ -176,7 +185,9 @@ impl Python {
     pub fn polled(&self, array: u64, count: u64) -> Vec<i32> {
         let count = usize::try_from(count).unwrap_or(MAX_POLLED).min(MAX_POLLED);
         let bytes = self.reader.memory().bytes(array, count as u64 * 8, MAX_POLLED * 8).unwrap_or_default();
-        let fds = bytes.chunks_exact(8).filter_map(|entry| Some(i32::from_le_bytes(entry.get(..4)?.try_into().ok()?)));
+        let fds = bytes
+            .chunks_exact(8)
+            .filter_map(|entry| Some(i32::from_le_bytes(entry.get(..4)?.try_into().ok()?)));
         fds.filter(|fd| *fd >= 0).collect()
     }
 
@@ -186,8 +197,12 @@ impl Python {
         if set == 0 {
             return Vec::new();
         }
-        let bytes = self.reader.memory().bytes(set, highest.min(1_024).div_ceil(64) * 8, 128).unwrap_or_default();
-        let bits = bytes.iter().enumerate().flat_map(|(i, byte)| (0..8).filter(move |b| byte >> b & 1 == 1).map(move |b| i * 8 + b));
+        let bytes =
+            self.reader.memory().bytes(set, highest.min(1_024).div_ceil(64) * 8, 128).unwrap_or_default();
+        let bits = bytes
+            .iter()
+            .enumerate()
+            .flat_map(|(i, byte)| (0..8).filter(move |b| byte >> b & 1 == 1).map(move |b| i * 8 + b));
         bits.take(MAX_POLLED).filter_map(|fd| i32::try_from(fd).ok()).collect()
     }
 }
@@ -197,7 +212,10 @@ impl Python {
 pub fn list_below_root(dir: &ProcDir, path: &str) -> Option<Vec<String>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
     let root = dir.open_file("root").ok()?;
-    let how = OpenHow::new().flags(flags).mode(Mode::empty()).resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let how = OpenHow::new()
+        .flags(flags)
+        .mode(Mode::empty())
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let folder = openat2(root, path, how).ok()?;
     let mut folder = nix::dir::Dir::from_fd(folder).ok()?;
     let names = folder.iter().flatten().take(20_000).map(|e| e.file_name().to_string_lossy().into_owned());

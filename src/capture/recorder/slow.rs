@@ -64,7 +64,9 @@ impl Slow {
                 blind.push(BlindSpot {
                     what: "requests in flight and their ages".into(),
                     why: format!("the kernel's socket diagnosis does not answer for this target: {why}"),
-                    remedy: "run stallscope inside the target's network namespace: nsenter -n -t PID stallscope …".into(),
+                    remedy:
+                        "run stallscope inside the target's network namespace: nsenter -n -t PID stallscope …"
+                            .into(),
                 });
                 None
             }
@@ -85,19 +87,29 @@ impl Slow {
     /// Whom a process listens for, as last seen.
     #[must_use]
     pub fn listeners(&self, sockets: &[Socket], pid: i32) -> Vec<String> {
-        let owned: HashSet<u64> = self.kept.get(&pid).into_iter().flat_map(|k| &k.fds).filter_map(|d| d.inode).collect();
-        let mut listen: Vec<String> = sockets
-            .iter()
-            .filter(|s| s.state == SocketState::Listen && owned.contains(&s.inode))
-            .map(|s| if s.family == SocketFamily::Unix { format!("unix:{}", s.local) } else { s.local.clone() })
-            .collect();
+        let owned: HashSet<u64> =
+            self.kept.get(&pid).into_iter().flat_map(|k| &k.fds).filter_map(|d| d.inode).collect();
+        let mut listen: Vec<String> =
+            sockets
+                .iter()
+                .filter(|s| s.state == SocketState::Listen && owned.contains(&s.inode))
+                .map(|s| {
+                    if s.family == SocketFamily::Unix { format!("unix:{}", s.local) } else { s.local.clone() }
+                })
+                .collect();
         listen.sort();
         listen.dedup();
         listen
     }
 
     /// One round over all processes.
-    pub fn round(&mut self, at_ns: u64, processes: &BTreeMap<i32, Watched>, sources: &mut Sources, out: &mut Vec<Record>) {
+    pub fn round(
+        &mut self,
+        at_ns: u64,
+        processes: &BTreeMap<i32, Watched>,
+        sources: &mut Sources,
+        out: &mut Vec<Record>,
+    ) {
         for process in processes.values() {
             self.descriptors(at_ns, process, sources, out);
         }
@@ -163,12 +175,14 @@ impl Slow {
     /// A worker's own heartbeat file is the one among its own that no older sibling holds.
     fn find_heartbeats(&mut self, processes: &BTreeMap<i32, Watched>) {
         let mut taken: HashSet<(u64, u64)> = HashSet::new();
-        let mut workers: Vec<&Watched> = processes.values().filter(|p| p.facts.role == Role::Worker).collect();
+        let mut workers: Vec<&Watched> =
+            processes.values().filter(|p| p.facts.role == Role::Worker).collect();
         workers.sort_by_key(|p| (p.facts.start_time_ticks, p.facts.pid));
         for worker in workers {
             let Some(kept) = self.kept.get_mut(&worker.facts.pid) else { continue };
             if kept.beat.is_none() {
-                let files = heartbeat::find(&kept.fds).filter_map(|d| HeartbeatFile::open(&worker.dir, d.fd).ok());
+                let files =
+                    heartbeat::find(&kept.fds).filter_map(|d| HeartbeatFile::open(&worker.dir, d.fd).ok());
                 let own = files.filter(|f| !taken.contains(&f.identity())).last();
                 kept.beat = own.map(|file| (Arc::clone(&worker.dir), file));
             }
@@ -176,7 +190,13 @@ impl Slow {
         }
     }
 
-    fn sockets(&mut self, at_ns: u64, processes: &BTreeMap<i32, Watched>, sources: &mut Sources, out: &mut Vec<Record>) {
+    fn sockets(
+        &mut self,
+        at_ns: u64,
+        processes: &BTreeMap<i32, Watched>,
+        sources: &mut Sources,
+        out: &mut Vec<Record>,
+    ) {
         let is_socket = |d: &&Descriptor| d.link.starts_with("socket:");
         let inodes: HashSet<u64> =
             self.kept.values().flat_map(|k| &k.fds).filter(is_socket).filter_map(|d| d.inode).collect();
@@ -224,7 +244,12 @@ impl Slow {
                 }
             }
             let found: HashSet<u64> = sockets.iter().map(|s| s.inode).collect();
-            self.nowhere = wanted.inodes.iter().filter(|i| !found.contains(i) && !self.others.contains_key(i)).copied().collect();
+            self.nowhere = wanted
+                .inodes
+                .iter()
+                .filter(|i| !found.contains(i) && !self.others.contains_key(i))
+                .copied()
+                .collect();
         }
         sockets.extend(self.others.values().cloned());
         sources.counted(Source::Sockets, answered);
@@ -241,13 +266,20 @@ impl Slow {
             };
             self.blind.push(spot);
         }
-        let listening = sockets.iter().filter(|s| s.state == SocketState::Listen && s.family == SocketFamily::Tcp);
+        let listening =
+            sockets.iter().filter(|s| s.state == SocketState::Listen && s.family == SocketFamily::Tcp);
         self.ports.extend(listening.map(|s| s.local_port));
         out.push(Record::Sockets { at_ns, sockets });
     }
 
     /// Each group is read once, for all processes in it.
-    fn cgroups(&mut self, at_ns: u64, processes: &BTreeMap<i32, Watched>, sources: &mut Sources, out: &mut Vec<Record>) {
+    fn cgroups(
+        &mut self,
+        at_ns: u64,
+        processes: &BTreeMap<i32, Watched>,
+        sources: &mut Sources,
+        out: &mut Vec<Record>,
+    ) {
         let mut pids_of: BTreeMap<String, Vec<i32>> = BTreeMap::new();
         for process in processes.values() {
             let pid = process.facts.pid;
@@ -267,7 +299,13 @@ impl Slow {
     }
 
     /// Asks `poll` about what a suspected spinner watches. Only descriptors that were ever ready are written.
-    pub fn ask_readiness(&mut self, at_ns: u64, process: &Watched, sources: &mut Sources, out: &mut Vec<Record>) {
+    pub fn ask_readiness(
+        &mut self,
+        at_ns: u64,
+        process: &Watched,
+        sources: &mut Sources,
+        out: &mut Vec<Record>,
+    ) {
         let Some(kept) = self.kept.get_mut(&process.facts.pid) else { return };
         if kept.readiness.is_none() {
             kept.readiness = Readiness::open(Arc::clone(&process.dir)).ok();

@@ -24,8 +24,16 @@ pub enum Source {
     Poll,
 }
 
-const NAMES: [&str; 8] =
-    ["proc.schedstat", "proc.syscall", "memory.stack", "sockets", "proc.fd", "heartbeat.ctime", "cgroup.cpu_stat", "poll"];
+const NAMES: [&str; 8] = [
+    "proc.schedstat",
+    "proc.syscall",
+    "memory.stack",
+    "sockets",
+    "proc.fd",
+    "heartbeat.ctime",
+    "cgroup.cpu_stat",
+    "poll",
+];
 
 /// The counts.
 #[derive(Debug, Clone, Default)]

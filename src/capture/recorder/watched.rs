@@ -53,7 +53,14 @@ impl Watched {
     #[must_use]
     pub fn new(member: &Member, facts: ProcessFacts, python: Option<Python>) -> Self {
         let same_pid_ns = facts.ns_pid == facts.pid;
-        Self { dir: Arc::clone(&member.dir), facts, python, threads: BTreeMap::new(), next_other: 0, same_pid_ns }
+        Self {
+            dir: Arc::clone(&member.dir),
+            facts,
+            python,
+            threads: BTreeMap::new(),
+            next_other: 0,
+            same_pid_ns,
+        }
     }
 
     /// Looks which threads there are, and reads the exact counters of all. `Gone` when the process has ended.

@@ -28,8 +28,21 @@ pub fn normal(case: &Case<'_, '_>) -> Option<Assessment> {
     let (share, n) = waiting(case);
     let on_cpu = f.main.on_cpu();
     let mut a = Assessment::new(Code::ArbiterNormal)
-        .need(Condition::at_least("proc.syscall", format!("{} of the time in its one-second wait", percent(share)), share, 0.9).sampled(n, f.main.total()))
-        .need(Condition::below("proc.schedstat", format!("on a processor {} of the time", percent(on_cpu)), on_cpu, 0.2));
+        .need(
+            Condition::at_least(
+                "proc.syscall",
+                format!("{} of the time in its one-second wait", percent(share)),
+                share,
+                0.9,
+            )
+            .sampled(n, f.main.total()),
+        )
+        .need(Condition::below(
+            "proc.schedstat",
+            format!("on a processor {} of the time", percent(on_cpu)),
+            on_cpu,
+            0.2,
+        ));
     if f.stacked() == 0 {
         a = a.cap(0.8);
     }
@@ -46,7 +59,12 @@ pub fn fault(case: &Case<'_, '_>) -> Option<Assessment> {
     let hot = demand >= COMPUTING_DEMAND;
     let place = f.share_at(Place::Arbiter);
     let mut a = Assessment::new(Code::ArbiterFault).need(if hot {
-        Condition::at_least("proc.schedstat", format!("wants a processor {} of the time", percent(demand)), demand, COMPUTING_DEMAND)
+        Condition::at_least(
+            "proc.schedstat",
+            format!("wants a processor {} of the time", percent(demand)),
+            demand,
+            COMPUTING_DEMAND,
+        )
     } else {
         Condition::holds(
             "memory.stack",
@@ -58,6 +76,9 @@ pub fn fault(case: &Case<'_, '_>) -> Option<Assessment> {
     a.culprit = culprit(&path).map(Culprit::function);
     a.subcause = Some(if hot { "hot" } else { "blocked" }.into());
     let at = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" in {p}"));
-    a.summary = format!("the supervisor itself is {}{at}: nobody looks at the workers' heartbeats", if hot { "hot" } else { "blocked" });
+    a.summary = format!(
+        "the supervisor itself is {}{at}: nobody looks at the workers' heartbeats",
+        if hot { "hot" } else { "blocked" }
+    );
     Some(a)
 }

@@ -55,13 +55,23 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     if slots {
         let held = share * part(f.slots.seen, f.slots.capacity);
         a = a
-            .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent {words}", percent(held)), held, SLOTS_HELD))
+            .need(Condition::at_least(
+                "proc.syscall",
+                format!("{} of its slots' time is spent {words}", percent(held)),
+                held,
+                SLOTS_HELD,
+            ))
             .need(super::waiting::no_room(f));
     } else {
         a = a
             .need(
-                Condition::at_least("proc.syscall", format!("{} of the time asleep {words}", percent(share)), share, BLOCKED_SLEEP)
-                    .sampled(count, tally.total()),
+                Condition::at_least(
+                    "proc.syscall",
+                    format!("{} of the time asleep {words}", percent(share)),
+                    share,
+                    BLOCKED_SLEEP,
+                )
+                .sampled(count, tally.total()),
             )
             .need(Condition::holds(
                 "loop.signs",
@@ -78,7 +88,11 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let fd = f.stacks.iter().find(|s| wanted(s.meaning.activity)).and_then(|s| s.meaning.fd);
     a.culprit = name(case, worst, &path, fd);
     let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
-    let to = a.culprit.as_ref().and_then(|c| c.peer.as_deref()).map_or_else(String::new, |p| format!(", {}", with_service(p)));
+    let to = a
+        .culprit
+        .as_ref()
+        .and_then(|c| c.peer.as_deref())
+        .map_or_else(String::new, |p| format!(", {}", with_service(p)));
     let what = if slots { "its request slots are held" } else { "the loop is blocked" };
     a.summary = format!("{what}{place}: asleep {words}{to}");
     if f.stacked() == 0 {
@@ -95,7 +109,12 @@ fn unknown_in_callbacks(case: &Case<'_, '_>) -> u64 {
     asleep.filter(|s| s.stack.is_some_and(|s| s.place == Place::Callback)).map(|s| s.count).sum()
 }
 
-fn name(case: &Case<'_, '_>, worst: Option<Activity>, path: &[crate::capture::model::Frame], fd: Option<i32>) -> Option<Culprit> {
+fn name(
+    case: &Case<'_, '_>,
+    worst: Option<Activity>,
+    path: &[crate::capture::model::Frame],
+    fd: Option<i32>,
+) -> Option<Culprit> {
     let f = &case.features;
     let frame = culprit(path);
     let mut named = match (worst, fd) {
@@ -105,7 +124,13 @@ fn name(case: &Case<'_, '_>, worst: Option<Activity>, path: &[crate::capture::mo
                 Other::Backend(socket) | Other::Client(socket) => peer(socket),
                 _ => to,
             };
-            Some(Culprit { kind: "peer".into(), fd: Some(fd), what: Some(what), peer: to, ..Culprit::default() })
+            Some(Culprit {
+                kind: "peer".into(),
+                fd: Some(fd),
+                what: Some(what),
+                peer: to,
+                ..Culprit::default()
+            })
         }
         (Some(Activity::FileLock | Activity::LogPipe), Some(fd)) => {
             let what = f.process.link(fd).map(str::to_owned);

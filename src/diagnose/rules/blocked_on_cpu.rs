@@ -10,13 +10,13 @@
 //! **Advice:** move the named function to a process pool or a queue; chunk it and yield.
 
 use super::{Assessment, Case, Condition, percent, seconds};
+use crate::capture::model::WorkerClass;
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
 use crate::diagnose::features::Features;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{BLOCKED_GAP_NS, COMPUTING_DEMAND, SAME_PLACE};
-use crate::capture::model::WorkerClass;
 
 /// Judges a case.
 #[must_use]
@@ -36,7 +36,11 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         COMPUTING_DEMAND,
     ));
     a = a.need(if f.gaps.known {
-        let scaled = if alone < 0.9 { format!(" (of {}, scaled to a processor of its own)", seconds(f.gaps.longest_ns)) } else { String::new() };
+        let scaled = if alone < 0.9 {
+            format!(" (of {}, scaled to a processor of its own)", seconds(f.gaps.longest_ns))
+        } else {
+            String::new()
+        };
         Condition::at_least(
             "loop.signs",
             format!("did not turn, accept or answer for {}{scaled}", seconds(gap_ns)),
@@ -47,7 +51,10 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
     });
     let stacks = f.stacks_of(|m| m.activity == Activity::Runnable);
-    let path = common_path(&stacks.iter().copied().filter(|(s, _)| s.place == Place::Callback).collect::<Vec<_>>(), SAME_PLACE);
+    let path = common_path(
+        &stacks.iter().copied().filter(|(s, _)| s.place == Place::Callback).collect::<Vec<_>>(),
+        SAME_PLACE,
+    );
     match f.runnable_share(Place::Callback) {
         Some((k, n)) => {
             let share = part(k, n);
@@ -55,22 +62,36 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
                 .need(
                     Condition::at_least(
                         "memory.stack",
-                        format!("{} of its running stacks are inside one callback or request", percent(share)),
+                        format!(
+                            "{} of its running stacks are inside one callback or request",
+                            percent(share)
+                        ),
                         share,
                         SAME_PLACE,
                     )
                     .sampled(k, n),
                 )
-                .need(Condition::holds("memory.stack", format!("they share a path of {} frames", path.len()), !path.is_empty()));
+                .need(Condition::holds(
+                    "memory.stack",
+                    format!("they share a path of {} frames", path.len()),
+                    !path.is_empty(),
+                ));
         }
         // Without stacks a computation cannot be told from a spin.
         None => a = a.need(Condition::unseen("memory.stack", "no stack could be read".into())),
     }
     a.subcause = subcause(f).map(str::to_owned);
     a.culprit = culprit(&path).map(Culprit::function);
-    let who = a.culprit.as_ref().and_then(Culprit::place).unwrap_or_else(|| "a function that could not be named".into());
+    let who = a
+        .culprit
+        .as_ref()
+        .and_then(Culprit::place)
+        .unwrap_or_else(|| "a function that could not be named".into());
     let what = if f.slots.capacity > 0 { "the request slot" } else { "the loop" };
-    a.summary = format!("{what} is blocked by computation in {who}: it has not turned for {}", seconds(f.gaps.longest_ns));
+    a.summary = format!(
+        "{what} is blocked by computation in {who}: it has not turned for {}",
+        seconds(f.gaps.longest_ns)
+    );
     if f.traffic.unread + f.traffic.in_flight > 0 {
         a = a.note(Condition::holds(
             "sockets",
@@ -79,7 +100,12 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         ));
     }
     if let Some(switches) = f.voluntary_per_s {
-        a = a.note(Condition::below("proc.status", format!("gives up the processor {switches:.0} times a second"), switches, 20.0));
+        a = a.note(Condition::below(
+            "proc.status",
+            format!("gives up the processor {switches:.0} times a second"),
+            switches,
+            20.0,
+        ));
     }
     Some(a.unless("an answer sent or a loop turn within the window: saturated_productive"))
 }
@@ -87,7 +113,8 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
 /// Only what is proven: a thread that computes without the interpreter lock is in native code that released it.
 fn subcause(f: &Features<'_, '_>) -> Option<&'static str> {
     let tid = f.process.facts.loop_tid;
-    let of = |holds| f.process.samples_in(tid, f.span).filter(|s| s.value.holds_gil == Some(holds)).count() as u64;
+    let of =
+        |holds| f.process.samples_in(tid, f.span).filter(|s| s.value.holds_gil == Some(holds)).count() as u64;
     let (held, free) = (of(true), of(false));
     if held + free < 20 {
         return None;
@@ -95,7 +122,11 @@ fn subcause(f: &Features<'_, '_>) -> Option<&'static str> {
     match part(held, held + free) {
         share if share <= 0.2 => Some("native_gil_released"),
         share if share >= 0.8 => {
-            let mut lines: Vec<_> = f.stacks.iter().filter_map(|s| s.stack?.frames.first().map(|fr| (&fr.function, fr.line))).collect();
+            let mut lines: Vec<_> = f
+                .stacks
+                .iter()
+                .filter_map(|s| s.stack?.frames.first().map(|fr| (&fr.function, fr.line)))
+                .collect();
             lines.sort_unstable();
             lines.dedup();
             (lines.len() > 2).then_some("python")

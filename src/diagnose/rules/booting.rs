@@ -24,10 +24,19 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let looped = f.at.get(&Place::Loop).copied().unwrap_or(0);
     let mut a = Assessment::new(Code::Booting)
         .need(
-            Condition::at_least("memory.stack", format!("loading the application in {} of its stacks", percent(share)), share, BOOTING)
-                .sampled(boot, seen),
+            Condition::at_least(
+                "memory.stack",
+                format!("loading the application in {} of its stacks", percent(share)),
+                share,
+                BOOTING,
+            )
+            .sampled(boot, seen),
         )
-        .need(Condition::holds("memory.stack", format!("its loop was seen in {looped} of {seen} stacks"), looped == 0))
+        .need(Condition::holds(
+            "memory.stack",
+            format!("its loop was seen in {looped} of {seen} stacks"),
+            looped == 0,
+        ))
         .note(Condition::holds(
             "proc.stat",
             format!("it was {:.1} s old at the start", f.process.facts.age_ms as f64 / 1e3),

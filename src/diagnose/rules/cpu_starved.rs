@@ -18,7 +18,13 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let tally = &f.hungriest;
     let waited = tally.delayed() - tally.throttled();
-    let ratio = if tally.on_cpu() > 0.0 { waited / tally.on_cpu() } else if waited > 0.0 { 10.0 } else { 0.0 };
+    let ratio = if tally.on_cpu() > 0.0 {
+        waited / tally.on_cpu()
+    } else if waited > 0.0 {
+        10.0
+    } else {
+        0.0
+    };
     let mut a = Assessment::new(Code::CpuStarved)
         .need(Condition::at_least(
             "proc.schedstat",
@@ -34,14 +40,26 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         ));
     let host = case.host_use();
     if let Some(host) = &host {
-        a = a.note(Condition::below("proc.host", format!("the machine's processors were idle {} of the time", percent(host.idle)), host.idle, 0.2));
+        a = a.note(Condition::below(
+            "proc.host",
+            format!("the machine's processors were idle {} of the time", percent(host.idle)),
+            host.idle,
+            0.2,
+        ));
     }
     let cpus = f64::from(case.view.capture.header.host.cpus.max(1));
     let siblings = case.server_on_cpu / cpus;
     let (subcause, words) = match host {
-        Some(h) if h.steal >= 0.2 => ("steal", "the hypervisor gives the processors to other machines".to_owned()),
-        _ if siblings >= 0.6 => ("siblings", format!("this server's own processes use {} of the machine", percent(siblings))),
-        _ => ("neighbours", format!("other processes have the processors (this server uses {} of them)", percent(siblings))),
+        Some(h) if h.steal >= 0.2 => {
+            ("steal", "the hypervisor gives the processors to other machines".to_owned())
+        }
+        _ if siblings >= 0.6 => {
+            ("siblings", format!("this server's own processes use {} of the machine", percent(siblings)))
+        }
+        _ => (
+            "neighbours",
+            format!("other processes have the processors (this server uses {} of them)", percent(siblings)),
+        ),
     };
     a.subcause = Some(subcause.to_owned());
     a.summary = format!("waits for a processor {} of the time: {words}", percent(waited));

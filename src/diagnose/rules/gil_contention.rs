@@ -35,8 +35,13 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let who = if slots { "its busy slots" } else { "its loop" };
     let mut a = Assessment::new(Code::GilContention)
         .need(
-            Condition::at_least("proc.syscall", format!("{who} waited {} of the time for the interpreter lock", percent(share)), share, GIL_SHARE)
-                .sampled(n, of),
+            Condition::at_least(
+                "proc.syscall",
+                format!("{who} waited {} of the time for the interpreter lock", percent(share)),
+                share,
+                GIL_SHARE,
+            )
+            .sampled(n, of),
         )
         .need(Condition::at_least(
             "proc.schedstat",
@@ -46,13 +51,23 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         ));
     let held: u64 = f.gil_holders.values().sum();
     let top = f.gil_holders.iter().max_by_key(|(tid, n)| (**n, std::cmp::Reverse(**tid)));
-    let other = top.filter(|(tid, n)| part(**n, held) >= 0.6 && held >= 10 && (slots || **tid != f.process.facts.loop_tid));
+    let other = top.filter(|(tid, n)| {
+        part(**n, held) >= 0.6 && held >= 10 && (slots || **tid != f.process.facts.loop_tid)
+    });
     if let Some((tid, n)) = other {
-        a = a.note(Condition::holds("memory.gil", format!("thread {tid} held it in {n} of {held} looks"), true));
+        a = a.note(Condition::holds(
+            "memory.gil",
+            format!("thread {tid} held it in {n} of {held} looks"),
+            true,
+        ));
         a.culprit = Some(holder(case, *tid));
-        let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(", in {p}"));
+        let place =
+            a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(", in {p}"));
         a.subcause = Some("one_holder".into());
-        a.summary = format!("{who} waited {} of the time for the interpreter lock; thread {tid} holds it most{place}", percent(share));
+        a.summary = format!(
+            "{who} waited {} of the time for the interpreter lock; thread {tid} holds it most{place}",
+            percent(share)
+        );
     } else {
         a.subcause = Some("many_threads".into());
         a.summary = format!(
@@ -69,8 +84,13 @@ fn holder(case: &Case<'_, '_>, tid: i32) -> Culprit {
     let f = &case.features;
     let stacks = case.stacks_of_thread(tid);
     let path = common_path(&stacks, 0.6);
-    let name = f.process.counters.last().and_then(|c| c.value.iter().find(|t| t.tid == tid)).map(|t| t.name.clone());
-    let thread = Culprit { kind: "thread".into(), what: Some(format!("thread {tid} ({})", name.unwrap_or_default())), ..Culprit::default() };
+    let name =
+        f.process.counters.last().and_then(|c| c.value.iter().find(|t| t.tid == tid)).map(|t| t.name.clone());
+    let thread = Culprit {
+        kind: "thread".into(),
+        what: Some(format!("thread {tid} ({})", name.unwrap_or_default())),
+        ..Culprit::default()
+    };
     culprit(&path).map_or_else(|| thread.clone(), |frame| thread.clone().at(frame))
 }
 

@@ -17,7 +17,8 @@ use crate::diagnose::known;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS, UNDRAINED, UNDRAINED_ANSWERS,
+    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS, UNDRAINED,
+    UNDRAINED_ANSWERS,
 };
 
 const POLLIN: i16 = 0x1;
@@ -35,7 +36,12 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let undrained = undrained(f);
     let demand = f.main.demand();
     let mut a = Assessment::new(Code::HotSpin)
-        .need(Condition::at_least("proc.schedstat", format!("wants a processor {} of the time", percent(demand)), demand, COMPUTING_DEMAND))
+        .need(Condition::at_least(
+            "proc.schedstat",
+            format!("wants a processor {} of the time", percent(demand)),
+            demand,
+            COMPUTING_DEMAND,
+        ))
         .need(turning(f, undrained.is_some()));
     let (turns, stacks) = turning_samples(f);
     if stacks > 0 {
@@ -59,7 +65,12 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         });
     }
     if let Some(system) = f.system_share {
-        a = a.note(Condition::at_least("proc.stat", format!("{} of its processor time is in the kernel", percent(system)), system, 0.2));
+        a = a.note(Condition::at_least(
+            "proc.stat",
+            format!("{} of its processor time is in the kernel", percent(system)),
+            system,
+            0.2,
+        ));
     }
     Some(explain(case, a, undrained))
 }
@@ -69,17 +80,21 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
     let f = &case.features;
     let callback = callback(f);
     let closed = closed_entry(f);
-    a = a.unless("a read or accept on the descriptor between two polls: healthy_busy").unless(
-        "a heartbeat or loop turn older than a second: loop_blocked_on_cpu",
-    );
+    a = a
+        .unless("a read or accept on the descriptor between two polls: healthy_busy")
+        .unless("a heartbeat or loop turn older than a second: loop_blocked_on_cpu");
     if let Some(fd) = undrained {
         let (what, peer) = describe_fd(case.view, f.process, fd.fd, f.span.end_ns);
         let hup = fd.revents & (POLLHUP | POLLERR) != 0;
         a.subcause = Some(if hup { "hup_err_fd" } else { "ready_fd_undrained" }.into());
         let to_whom = peer.as_deref().map_or_else(String::new, |p| format!(" ({p})"));
         let how = readiness_words(&fd);
-        a.summary = format!("the loop spins: fd {} ({what}{to_whom}) is {how} every time and nobody handles it", fd.fd);
-        let mut culprit = Culprit { kind: "fd".into(), fd: Some(fd.fd), what: Some(what), peer, ..Culprit::default() };
+        a.summary = format!(
+            "the loop spins: fd {} ({what}{to_whom}) is {how} every time and nobody handles it",
+            fd.fd
+        );
+        let mut culprit =
+            Culprit { kind: "fd".into(), fd: Some(fd.fd), what: Some(what), peer, ..Culprit::default() };
         if let Some(frame) = &callback {
             culprit = culprit.at(frame);
         }
@@ -87,7 +102,8 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
         a = a.note(fd_condition(case, &fd));
     } else if let Some(entry) = closed {
         a.subcause = Some("closed_fd_registered".into());
-        a.summary = format!("the loop spins: fd {} was closed while its epoll set still watches it", entry.fd);
+        a.summary =
+            format!("the loop spins: fd {} was closed while its epoll set still watches it", entry.fd);
         a.culprit = Some(Culprit {
             kind: "fd".into(),
             fd: Some(entry.fd),
@@ -98,7 +114,9 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
         a.subcause = Some("busy_wait".into());
         a.culprit = Some(Culprit::function(&frame));
         let place = a.culprit.as_ref().and_then(Culprit::place).unwrap_or_default();
-        a.summary = format!("the loop spins: {place} yields to the loop and is called again at once, without waiting for anything");
+        a.summary = format!(
+            "the loop spins: {place} yields to the loop and is called again at once, without waiting for anything"
+        );
     } else {
         a.subcause = Some("zero_timeout".into());
         a.summary = "the loop spins: it polls again and again, nothing is ready and nothing is served".into();
@@ -124,7 +142,13 @@ fn fd_condition(case: &Case<'_, '_>, fd: &ReadyFd) -> Condition {
     let share = part(fd.ready, fd.asked);
     Condition::at_least(
         "poll",
-        format!("fd {} ({what}) was {} in {} of {} looks{bytes}", fd.fd, readiness_words(fd), fd.ready, fd.asked),
+        format!(
+            "fd {} ({what}) was {} in {} of {} looks{bytes}",
+            fd.fd,
+            readiness_words(fd),
+            fd.ready,
+            fd.asked
+        ),
         share,
         UNDRAINED,
     )
@@ -134,8 +158,13 @@ fn fd_condition(case: &Case<'_, '_>, fd: &ReadyFd) -> Condition {
 /// The watched descriptor that is ready most constantly. One that is writable is suspect only if nothing is readable:
 /// a healthy loop watches for writability while a buffer is full, and then it is not writable.
 fn undrained(f: &Features<'_, '_>) -> Option<ReadyFd> {
-    let stuck = |r: &&ReadyFd| r.asked >= UNDRAINED_ANSWERS && part(r.ready, r.asked) >= UNDRAINED && r.constant;
-    f.ready.iter().filter(stuck).max_by_key(|r| (r.revents & POLLIN != 0, r.ready, std::cmp::Reverse(r.fd))).copied()
+    let stuck =
+        |r: &&ReadyFd| r.asked >= UNDRAINED_ANSWERS && part(r.ready, r.asked) >= UNDRAINED && r.constant;
+    f.ready
+        .iter()
+        .filter(stuck)
+        .max_by_key(|r| (r.revents & POLLIN != 0, r.ready, std::cmp::Reverse(r.fd)))
+        .copied()
 }
 
 /// An entry of an epoll set whose descriptor is closed, or names another file by now.
@@ -159,14 +188,20 @@ fn turning(f: &Features<'_, '_>, undrained: bool) -> Condition {
     }
     let observed = format!("the loop turns: its longest silence was {}", seconds(gap));
     if undrained && f.stacked() == 0 {
-        return Condition::holds("poll", "a descriptor it watches stays ready, which wakes it at every turn".into(), true);
+        return Condition::holds(
+            "poll",
+            "a descriptor it watches stays ready, which wakes it at every turn".into(),
+            true,
+        );
     }
     Condition::below("loop.signs", observed, gap as f64 / 1e9, BLOCKED_GAP_NS as f64 / 1e9)
 }
 
 /// Runnable samples in the loop's own code or in a yield to it, of those with a stack.
 fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
-    let runnable = f.stacks.iter().filter(|s| s.tid == f.process.facts.loop_tid && s.meaning.activity == super::super::activity::Activity::Runnable);
+    let runnable = f.stacks.iter().filter(|s| {
+        s.tid == f.process.facts.loop_tid && s.meaning.activity == super::super::activity::Activity::Runnable
+    });
     runnable.filter_map(|s| Some((s.stack?, s.count))).fold((0, 0), |(turns, all), (stack, n)| {
         let turn = stack.place == Place::Loop || stack.innermost_in(known::YIELDS);
         (turns + if turn { n } else { 0 }, all + n)
@@ -176,14 +211,22 @@ fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
 /// Processor time in the loop's own code that no request accounts for.
 fn fruitless(f: &Features<'_, '_>, share: f64, undrained: Option<&ReadyFd>) -> Condition {
     if undrained.is_some() {
-        return Condition::holds("poll", "a watched descriptor stays ready and is never drained".into(), true);
+        return Condition::holds(
+            "poll",
+            "a watched descriptor stays ready and is never drained".into(),
+            true,
+        );
     }
     let requests = f.traffic.events as f64 + f.traffic.bytes as f64 / BYTES_PER_REQUEST;
     let in_loop_ns = f.main.on_cpu() * f.main.span_ns as f64 * share;
     let each = in_loop_ns / requests.max(1.0);
     Condition::at_least(
         "sockets",
-        format!("{} of the loop's own code for each sign of service ({} seen)", seconds(each as u64), f.traffic.events),
+        format!(
+            "{} of the loop's own code for each sign of service ({} seen)",
+            seconds(each as u64),
+            f.traffic.events
+        ),
         each,
         LOOP_CODE_PER_REQUEST_NS,
     )

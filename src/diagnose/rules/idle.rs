@@ -23,23 +23,47 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let busy = f.process_on_cpu;
     let mut a = Assessment::new(Code::Idle)
         .need(
-            Condition::at_least("proc.syscall", format!("{} of the time asleep in its own poller", percent(poller)), poller, POLLER_IDLE)
-                .sampled(n, f.main.total()),
+            Condition::at_least(
+                "proc.syscall",
+                format!("{} of the time asleep in its own poller", percent(poller)),
+                poller,
+                POLLER_IDLE,
+            )
+            .sampled(n, f.main.total()),
         )
         // Housekeeping of agents and monitors is allowed for; a computing thread is not.
-        .need(Condition::below("proc.schedstat", format!("its threads used {:.3} processors", busy), busy, IDLE_ON_CPU * 5.0));
+        .need(Condition::below(
+            "proc.schedstat",
+            format!("its threads used {:.3} processors", busy),
+            busy,
+            IDLE_ON_CPU * 5.0,
+        ));
     a = a.need(if t.readings > 0 {
         let quiet = t.in_flight == 0 && t.unread == 0;
-        Condition::holds("sockets", format!("{} requests in flight, {} connections with unread bytes", t.in_flight, t.unread), quiet)
+        Condition::holds(
+            "sockets",
+            format!("{} requests in flight, {} connections with unread bytes", t.in_flight, t.unread),
+            quiet,
+        )
     } else {
         Condition::unseen("sockets", "its sockets could not be read".into())
     });
     a = a.need(Condition::below("sockets", format!("{} signs of service", t.events), t.events as f64, 1.0));
     if f.slots.capacity > 1 {
-        a = a.need(Condition::below("memory.stack", format!("{} of its slots' time is taken", percent(f.slots.busy_share)), f.slots.busy_share, 0.05));
+        a = a.need(Condition::below(
+            "memory.stack",
+            format!("{} of its slots' time is taken", percent(f.slots.busy_share)),
+            f.slots.busy_share,
+            0.05,
+        ));
     }
     if let Some(waiting) = case.accept_waiting {
-        a = a.need(Condition::below("sockets", format!("connections waited to be accepted in {} of the looks", percent(waiting)), waiting, 0.5));
+        a = a.need(Condition::below(
+            "sockets",
+            format!("connections waited to be accepted in {} of the looks", percent(waiting)),
+            waiting,
+            0.5,
+        ));
     }
     if !t.counted {
         a = a.cap(0.7);

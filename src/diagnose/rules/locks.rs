@@ -51,7 +51,12 @@ fn common(case: &Case<'_, '_>, code: Code) -> Assessment {
     let f = &case.features;
     let held = f.slots.held(Activity::Lock);
     Assessment::new(code)
-        .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent on application locks", percent(held)), held, SLOTS_HELD))
+        .need(Condition::at_least(
+            "proc.syscall",
+            format!("{} of its slots' time is spent on application locks", percent(held)),
+            held,
+            SLOTS_HELD,
+        ))
         .need(super::waiting::no_room(f))
 }
 
@@ -69,8 +74,12 @@ fn silent(f: &Features<'_, '_>) -> (u64, u64) {
     let mut still = 0;
     let mut threads = 0;
     for tid in f.process.samples.keys().filter(|t| **t != f.process.facts.loop_tid || f.slots.capacity == 1) {
-        let locked: u64 =
-            f.stacks.iter().filter(|s| s.tid == *tid && s.meaning.activity == Activity::Lock).map(|s| s.count).sum();
+        let locked: u64 = f
+            .stacks
+            .iter()
+            .filter(|s| s.tid == *tid && s.meaning.activity == Activity::Lock)
+            .map(|s| s.count)
+            .sum();
         let all: u64 = f.stacks.iter().filter(|s| s.tid == *tid).map(|s| s.count).sum();
         if part(locked, all) < 0.5 {
             continue;

@@ -261,8 +261,12 @@ impl Assessment {
         let each = self.needs.iter().map(|c| match (c.met, c.value, c.threshold, c.op) {
             (Some(true), ..) => 1.0,
             (None, ..) => 0.5,
-            (_, Some(value), Some(threshold), Some(">=")) if threshold > 0.0 => (value / threshold).clamp(0.0, 0.95),
-            (_, Some(value), Some(threshold), Some("<")) if value > 0.0 => (threshold / value).clamp(0.0, 0.95),
+            (_, Some(value), Some(threshold), Some(">=")) if threshold > 0.0 => {
+                (value / threshold).clamp(0.0, 0.95)
+            }
+            (_, Some(value), Some(threshold), Some("<")) if value > 0.0 => {
+                (threshold / value).clamp(0.0, 0.95)
+            }
             _ => 0.0,
         });
         each.fold(1.0, f64::min)

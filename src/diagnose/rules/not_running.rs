@@ -16,21 +16,32 @@ use crate::diagnose::thresholds::STOPPED;
 pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let process = f.process;
-    let state = process.counters.last().and_then(|c| c.value.iter().find(|t| t.tid == process.facts.loop_tid)).map(|t| t.state);
+    let state = process
+        .counters
+        .last()
+        .and_then(|c| c.value.iter().find(|t| t.tid == process.facts.loop_tid))
+        .map(|t| t.state);
     let frozen = process.cgroups.iter().rev().find(|c| c.frozen);
     let stopped = part(f.main.count(Activity::Stopped), f.main.total());
     let (subcause, words, met) = match (process.gone_at_ns, state, frozen) {
         (Some(_), ..) => ("exited", "ended while it was looked at".to_owned(), true),
         (_, Some('Z' | 'X'), _) => ("zombie", "has exited and its parent has not reaped it".to_owned(), true),
         (.., Some(group)) => ("frozen", format!("its control group {} is frozen", group.path), true),
-        (_, Some('t'), _) => ("traced", format!("held by its tracer, pid {}", process.facts.tracer_pid), stopped >= STOPPED),
-        _ => ("stopped", format!("stopped by a signal in {} of the samples", percent(stopped)), stopped >= STOPPED),
+        (_, Some('t'), _) => {
+            ("traced", format!("held by its tracer, pid {}", process.facts.tracer_pid), stopped >= STOPPED)
+        }
+        _ => (
+            "stopped",
+            format!("stopped by a signal in {} of the samples", percent(stopped)),
+            stopped >= STOPPED,
+        ),
     };
     let mut a = Assessment::new(Code::NotRunning).need(Condition::holds("proc.stat", words.clone(), met));
     a.subcause = Some(subcause.to_owned());
     a.summary = words;
     if let Some(group) = frozen {
-        a.culprit = Some(Culprit { kind: "cgroup".into(), what: Some(group.path.clone()), ..Culprit::default() });
+        a.culprit =
+            Some(Culprit { kind: "cgroup".into(), what: Some(group.path.clone()), ..Culprit::default() });
     }
     Some(a)
 }

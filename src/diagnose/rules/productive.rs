@@ -14,7 +14,8 @@ use crate::diagnose::thresholds::{BLOCKED_GAP_NS, IDLE_ON_CPU, NO_FREE_SLOT, SAT
 
 fn served(f: &Features<'_, '_>) -> Condition {
     let t = &f.traffic;
-    let observed = format!("{} signs of service (accepted, answered, closed), {} bytes moved", t.events, t.bytes);
+    let observed =
+        format!("{} signs of service (accepted, answered, closed), {} bytes moved", t.events, t.bytes);
     if t.readings < 2 {
         return Condition::unseen("sockets", "its sockets could not be read twice".into());
     }
@@ -23,7 +24,12 @@ fn served(f: &Features<'_, '_>) -> Condition {
 
 fn turns(f: &Features<'_, '_>) -> Condition {
     let gap = f.gaps.longest_ns as f64 / 1e9;
-    Condition::below("loop.signs", format!("longest time without a turn or an answer: {gap:.2} s"), gap, BLOCKED_GAP_NS as f64 / 1e9)
+    Condition::below(
+        "loop.signs",
+        format!("longest time without a turn or an answer: {gap:.2} s"),
+        gap,
+        BLOCKED_GAP_NS as f64 / 1e9,
+    )
 }
 
 /// Works with all it has.
@@ -34,16 +40,35 @@ pub fn saturated(case: &Case<'_, '_>) -> Option<Assessment> {
     let full = f.slots.capacity > 1 && f.slots.busy_share >= NO_FREE_SLOT;
     let mut a = Assessment::new(Code::SaturatedProductive);
     a = if full {
-        a.need(Condition::at_least("memory.stack", format!("{} of its slots' time is taken", percent(f.slots.busy_share)), f.slots.busy_share, NO_FREE_SLOT))
+        a.need(Condition::at_least(
+            "memory.stack",
+            format!("{} of its slots' time is taken", percent(f.slots.busy_share)),
+            f.slots.busy_share,
+            NO_FREE_SLOT,
+        ))
     } else {
-        a.need(Condition::at_least("proc.schedstat", format!("wants a processor {} of the time", percent(demand)), demand, SATURATED_DEMAND))
+        a.need(Condition::at_least(
+            "proc.schedstat",
+            format!("wants a processor {} of the time", percent(demand)),
+            demand,
+            SATURATED_DEMAND,
+        ))
     };
     a = a.need(served(f)).need(turns(f));
     if let Some(waiting) = case.accept_waiting {
-        a = a.note(Condition::at_least("sockets", format!("connections waited to be accepted in {} of the looks", percent(waiting)), waiting, 0.5));
+        a = a.note(Condition::at_least(
+            "sockets",
+            format!("connections waited to be accepted in {} of the looks", percent(waiting)),
+            waiting,
+            0.5,
+        ));
     }
     if f.traffic.unread > 0 {
-        a = a.note(Condition::holds("sockets", format!("{} connections had bytes the worker had not read yet", f.traffic.unread), true));
+        a = a.note(Condition::holds(
+            "sockets",
+            format!("{} connections had bytes the worker had not read yet", f.traffic.unread),
+            true,
+        ));
     }
     a.summary = "works with all it has: it answers, and has no processor time or slot to spare".into();
     Some(a.unless("no answers within a second: loop_blocked_on_cpu"))
@@ -54,14 +79,21 @@ pub fn saturated(case: &Case<'_, '_>) -> Option<Assessment> {
 pub fn healthy(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let demand = f.main.demand();
-    let mut a = Assessment::new(Code::HealthyBusy)
-        .need(served(f))
-        .need(turns(f))
-        .need(Condition::below("proc.schedstat", format!("wants a processor {} of the time", percent(demand)), demand, 0.95));
+    let mut a = Assessment::new(Code::HealthyBusy).need(served(f)).need(turns(f)).need(Condition::below(
+        "proc.schedstat",
+        format!("wants a processor {} of the time", percent(demand)),
+        demand,
+        0.95,
+    ));
     if !f.gaps.known {
         a = a.cap(0.75);
     }
-    a = a.note(Condition::at_least("proc.schedstat", format!("its threads used {:.2} processors", f.process_on_cpu), f.process_on_cpu, IDLE_ON_CPU));
+    a = a.note(Condition::at_least(
+        "proc.schedstat",
+        format!("its threads used {:.2} processors", f.process_on_cpu),
+        f.process_on_cpu,
+        IDLE_ON_CPU,
+    ));
     a.summary = format!("serves, with head-room: {} of a processor in use", percent(f.process_on_cpu));
     Some(a)
 }

@@ -25,20 +25,36 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let old_ms = f.span.len_ns() / 1_000_000;
     let mut a = Assessment::new(Code::StalledInProcess)
         .need(
-            Condition::at_least("proc.syscall", format!("{} of the time in its own poller", percent(poller)), poller, POLLER_IDLE)
-                .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
+            Condition::at_least(
+                "proc.syscall",
+                format!("{} of the time in its own poller", percent(poller)),
+                poller,
+                POLLER_IDLE,
+            )
+            .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
         )
         .need(Condition::holds(
             "tcp_info",
-            format!("{} requests had no answer through the whole span; the oldest waited {} ms", t.stuck, t.oldest_ms),
+            format!(
+                "{} requests had no answer through the whole span; the oldest waited {} ms",
+                t.stuck, t.oldest_ms
+            ),
             t.stuck > 0 && t.oldest_ms >= old_ms,
         ))
-        .need(Condition::below("tcp_info", format!("a backend was asked and silent in {} of the looks", percent(asked)), asked, 0.2))
+        .need(Condition::below(
+            "tcp_info",
+            format!("a backend was asked and silent in {} of the looks", percent(asked)),
+            asked,
+            0.2,
+        ))
         .cap(0.7);
     a.summary = format!(
         "looks idle, but {} requests have waited up to {:.1} s and no backend was asked: they wait for something inside the process",
         t.in_flight,
         t.oldest_ms as f64 / 1e3
     );
-    Some(a.unless("a backend that was asked and is silent: waiting_upstream").unless("no request in flight: idle"))
+    Some(
+        a.unless("a backend that was asked and is silent: waiting_upstream")
+            .unless("no request in flight: idle"),
+    )
 }

@@ -27,7 +27,12 @@ pub fn no_room(f: &Features<'_, '_>) -> Condition {
     let full = slots.busy_share >= NO_FREE_SLOT;
     Condition::holds(
         "memory.stack",
-        format!("{} of its {} slots' time is taken, {} signs of service", percent(slots.busy_share), slots.capacity, f.traffic.events),
+        format!(
+            "{} of its {} slots' time is taken, {} signs of service",
+            percent(slots.busy_share),
+            slots.capacity,
+            f.traffic.events
+        ),
         full || f.traffic.events == 0,
     )
 }
@@ -41,7 +46,12 @@ pub fn disk(case: &Case<'_, '_>) -> Option<Assessment> {
     }
     let held = f.slots.held(Activity::Disk);
     let mut a = Assessment::new(Code::WaitingDisk)
-        .need(Condition::at_least("proc.stat", format!("{} of its slots' time is spent waiting for storage", percent(held)), held, DISK_SHARE))
+        .need(Condition::at_least(
+            "proc.stat",
+            format!("{} of its slots' time is spent waiting for storage", percent(held)),
+            held,
+            DISK_SHARE,
+        ))
         .need(no_room(f));
     let path = common_path(&f.stacks_of(|m| m.activity == Activity::Disk), 0.6);
     a.culprit = culprit(&path).map(Culprit::function);
@@ -61,7 +71,12 @@ fn upstream_slots(case: &Case<'_, '_>) -> Assessment {
     let held = f.slots.held(Activity::Upstream) + f.slots.held(Activity::Dns);
     let is_upstream = |a| matches!(a, Activity::Upstream | Activity::Dns);
     let mut a = Assessment::new(Code::WaitingUpstream)
-        .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent on backends", percent(held)), held, SLOTS_HELD))
+        .need(Condition::at_least(
+            "proc.syscall",
+            format!("{} of its slots' time is spent on backends", percent(held)),
+            held,
+            SLOTS_HELD,
+        ))
         .need(no_room(f));
     let dns = f.slots.held(Activity::Dns) * 2.0 > held;
     a.subcause = Some(if dns { "dns" } else { "upstream" }.into());
@@ -94,18 +109,38 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     let gap = f.gaps.longest_ns as f64 / 1e9;
     let mut a = Assessment::new(Code::WaitingUpstream)
         .need(
-            Condition::at_least("proc.syscall", format!("its loop turns freely: {} of the time in its own poller", percent(poller)), poller, POLLER_FREE)
-                .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
+            Condition::at_least(
+                "proc.syscall",
+                format!("its loop turns freely: {} of the time in its own poller", percent(poller)),
+                poller,
+                POLLER_FREE,
+            )
+            .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
         )
-        .need(Condition::below("loop.signs", format!("longest silence of the loop {gap:.1} s"), gap, BLOCKED_GAP_NS as f64 / 1e9))
-        .need(Condition::at_least("tcp_info", format!("requests were in flight in {} of the looks", percent(flying)), flying, IN_FLIGHT))
+        .need(Condition::below(
+            "loop.signs",
+            format!("longest silence of the loop {gap:.1} s"),
+            gap,
+            BLOCKED_GAP_NS as f64 / 1e9,
+        ))
+        .need(Condition::at_least(
+            "tcp_info",
+            format!("requests were in flight in {} of the looks", percent(flying)),
+            flying,
+            IN_FLIGHT,
+        ))
         .need(Condition::at_least(
             "tcp_info",
             format!("the oldest had waited {} ms", t.oldest_ms),
             t.oldest_ms as f64,
             UPSTREAM_AGE_MS as f64,
         ))
-        .need(Condition::at_least("tcp_info", format!("backends were asked and silent in {} of the looks", percent(asked)), asked, IN_FLIGHT))
+        .need(Condition::at_least(
+            "tcp_info",
+            format!("backends were asked and silent in {} of the looks", percent(asked)),
+            asked,
+            IN_FLIGHT,
+        ))
         .cap(0.8);
     let (peer, n) = t.asked.iter().max_by_key(|(peer, n)| (**n, std::cmp::Reverse(*peer)))?;
     a.subcause = Some("upstream".into());
@@ -115,7 +150,11 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
         what: Some(format!("{n} connections asked and not answered")),
         ..Culprit::default()
     });
-    a.summary = format!("{} requests wait cooperatively for {}; the loop itself is free", t.in_flight, with_service(peer));
+    a.summary = format!(
+        "{} requests wait cooperatively for {}; the loop itself is free",
+        t.in_flight,
+        with_service(peer)
+    );
     Some(a.unless("no backend asked: stalled_in_process"))
 }
 
@@ -129,14 +168,24 @@ pub fn client(case: &Case<'_, '_>) -> Option<Assessment> {
     let held = f.slots.held(Activity::Client);
     let slow = f.traffic.slow_readers > 0;
     let mut a = Assessment::new(Code::WaitingClient)
-        .need(Condition::at_least("proc.syscall", format!("{} of its slots' time is spent on clients", percent(held)), held, SLOTS_HELD))
+        .need(Condition::at_least(
+            "proc.syscall",
+            format!("{} of its slots' time is spent on clients", percent(held)),
+            held,
+            SLOTS_HELD,
+        ))
         .need(no_room(f))
-        .note(Condition::holds("tcp_info", format!("{} clients have sent nothing at all", f.traffic.silent), f.traffic.silent > 0));
+        .note(Condition::holds(
+            "tcp_info",
+            format!("{} clients have sent nothing at all", f.traffic.silent),
+            f.traffic.silent > 0,
+        ));
     a.subcause = Some(if slow { "slow_reader" } else { "silent_client" }.into());
     let fd = f.stacks.iter().filter(|s| s.meaning.activity == Activity::Client).find_map(|s| s.meaning.fd);
     if let Some(fd) = fd {
         let (what, peer) = describe_fd(case.view, f.process, fd, f.span.end_ns);
-        a.culprit = Some(Culprit { kind: "peer".into(), fd: Some(fd), what: Some(what), peer, ..Culprit::default() });
+        a.culprit =
+            Some(Culprit { kind: "peer".into(), fd: Some(fd), what: Some(what), peer, ..Culprit::default() });
     }
     let how = if slow { "do not take their answers" } else { "say nothing" };
     a.summary = format!("its request slots are held by clients that {how}");
