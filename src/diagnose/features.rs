@@ -147,8 +147,9 @@ impl<'v, 'a> Features<'v, 'a> {
                         *runnable_at.entry(key).or_default() += 1;
                     }
                 }
-                if !matches!(meaning.activity, Activity::Runnable | Activity::OwnPoller | Activity::FreeSlot)
-                {
+                if matches!(meaning.activity, Activity::Runnable | Activity::OwnPoller | Activity::FreeSlot) {
+                    sleep = None;
+                } else {
                     // The same number of time slices means the same sleep.
                     let began = match sleep {
                         Some((slices, began)) if slices == sample.value.slices => began,
@@ -158,8 +159,6 @@ impl<'v, 'a> Features<'v, 'a> {
                     if tid == loop_tid || slot_samples > 0 {
                         longest_sleep_ns = longest_sleep_ns.max(sample.at_ns - began);
                     }
-                } else {
-                    sleep = None;
                 }
                 let key = (tid, sample.value.stack, meaning.activity, meaning.fd);
                 seen.entry(key).or_insert(Seen { tid, meaning, stack, count: 0 }).count += 1;

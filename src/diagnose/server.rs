@@ -163,7 +163,7 @@ fn decide(
             format!("{} of {n} workers are blocked: {}", count.of(BLOCKED), most(count)),
         );
     }
-    if bad > 0 && bad * 2 < n {
+    if bad > 0 && n >= 2 && bad * 2 <= n {
         return (ServerCode::OneBadWorker, format!("{bad} of {n} workers: {}", most_of(count, BAD)));
     }
     if bad > 0 && n == 1 {

@@ -154,13 +154,6 @@ pub fn finish_header(header: &mut Header, watched: &BTreeMap<i32, Watched>, list
         header.server.workers_configured = (workers.len() == 1).then_some(1);
     }
     header.server.version = watched.values().find_map(version);
-    for w in watched.values() {
-        if let Some(settings) = w.python.as_ref().and_then(|p| p.settings().cloned()) {
-            header.server.timeout_s = header.server.timeout_s.or(settings.timeout_s);
-            header.server.threads_configured = header.server.threads_configured.or(settings.threads);
-            header.server.workers_configured = header.server.workers_configured.or(settings.workers);
-        }
-    }
     let target = watched.get(&header.target.pid).map(|w| &w.facts);
     header.target.cgroup = target.and_then(|f| f.cgroup.clone());
     header.target.container_id = header.target.cgroup.as_deref().and_then(recognise::container_id);

@@ -104,14 +104,14 @@ impl<'s> Recorder<'s> {
         for pid in pids {
             recorder.watch(pid, 0);
         }
-        recorder.slow_round(0)?;
+        recorder.slow_round(0);
         recorder.finish_facts();
         // The window begins when everything is ready: what it took to get ready is no part of it.
         recorder.clock = Clock::start(recorder.options.rate_hz);
         recorder.header.started_realtime_ns = realtime_ns();
         recorder.header.started_monotonic_ns = recorder.clock.start_ns();
         recorder.header.started_at = facts::rfc3339(recorder.header.started_realtime_ns);
-        recorder.slow_round(0)?;
+        recorder.slow_round(0);
         recorder.flush()?;
         Ok(recorder)
     }
@@ -187,14 +187,14 @@ impl<'s> Recorder<'s> {
             if woken.at_ns >= next_slow {
                 next_slow += SLOW_NS;
                 self.births_and_deaths(woken.at_ns);
-                self.slow_round(woken.at_ns)?;
+                self.slow_round(woken.at_ns);
                 progress(woken.at_ns);
                 self.flush()?;
             }
         }
         let at_ns = self.clock.elapsed_ns();
         self.births_and_deaths(at_ns);
-        self.slow_round(at_ns)?;
+        self.slow_round(at_ns);
         self.flush()
     }
 
@@ -269,7 +269,7 @@ impl<'s> Recorder<'s> {
         }
     }
 
-    fn slow_round(&mut self, at_ns: u64) -> Result<()> {
+    fn slow_round(&mut self, at_ns: u64) {
         let mut ended = Vec::new();
         for (pid, watched) in &mut self.watched {
             let mut context = Context {
@@ -289,7 +289,6 @@ impl<'s> Recorder<'s> {
             self.leave(pid, at_ns);
         }
         self.slow.round(at_ns, &self.watched, &mut self.sources, &mut self.records);
-        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -13,7 +13,6 @@ use crate::observe::process::ProcessSnapshot;
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
-use crate::target::gunicorn::Settings;
 use crate::target::{access, maps};
 
 /// Descriptors of one `poll` or `select` that are looked at.
@@ -86,13 +85,10 @@ impl Python {
         let _ = self.reader.refresh_threads();
     }
 
-    /// The holder of the interpreter lock; `None` when it could not be told.
-    pub fn gil_holder(&mut self) -> Option<Option<i32>> {
-        match self.reader.gil_holder() {
-            GilHolder::Nobody => Some(None),
-            GilHolder::Thread(tid) => Some(Some(tid)),
-            GilHolder::Unknown => None,
-        }
+    /// The holder of the interpreter lock.
+    #[must_use]
+    pub fn gil_holder(&self) -> GilHolder {
+        self.reader.gil_holder()
     }
 
     /// The number of a thread's stack; `None` when it has none or it could not be read whole.
@@ -107,15 +103,14 @@ impl Python {
         }
         self.key.clear();
         self.key.extend(self.reader.frames().iter().map(|f| (f.code, f.line)));
-        let id = match self.stacks.get(&self.key) {
-            Some(id) => *id,
-            None => {
-                let frames: Vec<u32> =
-                    self.reader.frames().iter().map(|f| interner.frame(self.named(f), out)).collect();
-                let id = interner.stack(&frames, self.reader.complete(), out);
-                self.stacks.insert(self.key.clone(), id);
-                id
-            }
+        let id = if let Some(id) = self.stacks.get(&self.key) {
+            *id
+        } else {
+            let frames: Vec<u32> =
+                self.reader.frames().iter().map(|f| interner.frame(self.named(f), out)).collect();
+            let id = interner.stack(&frames, self.reader.complete(), out);
+            self.stacks.insert(self.key.clone(), id);
+            id
         };
         self.last.insert(ns_tid, id);
         id
@@ -153,12 +148,6 @@ impl Python {
     #[must_use]
     pub fn files_seen(&self) -> Vec<String> {
         (0..).map_while(|id| self.reader.code(id)).map(|c| c.file.clone()).collect()
-    }
-
-    /// Settings that could be read from the server's own objects.
-    #[must_use]
-    pub const fn settings(&self) -> Option<&Settings> {
-        None
     }
 
     /// The facts for the report.

@@ -28,6 +28,21 @@ const MANY_DESCRIPTORS: usize = 1_000;
 /// Most watched descriptors of a process that `poll` is asked about.
 const MAX_ASKED: usize = 64;
 
+/// Something that is looked for once.
+#[derive(Default)]
+enum Looked<T> {
+    #[default]
+    NotYet,
+    Absent,
+    Found(T),
+}
+
+impl<T> Looked<T> {
+    const fn found(&self) -> Option<&T> {
+        if let Self::Found(it) = self { Some(it) } else { None }
+    }
+}
+
 /// What is kept of a process between rounds.
 #[derive(Default)]
 struct Kept {
@@ -35,7 +50,7 @@ struct Kept {
     epoll: BTreeMap<i32, Vec<EpollEntry>>,
     beat: Option<(Arc<ProcDir>, HeartbeatFile)>,
     readiness: Option<Readiness>,
-    cgroup: Option<Option<CpuGroup>>,
+    cgroup: Looked<CpuGroup>,
     ever_ready: HashSet<i32>,
     denied: bool,
 }
@@ -137,7 +152,7 @@ impl Slow {
         let pid = process.facts.pid;
         let round = self.round;
         let kept = self.kept.entry(pid).or_default();
-        if kept.fds.len() > MANY_DESCRIPTORS && round % 4 != 0 {
+        if kept.fds.len() > MANY_DESCRIPTORS && !round.is_multiple_of(4) {
             return;
         }
         let listing = descriptors::list(&process.dir);
@@ -284,14 +299,16 @@ impl Slow {
         for process in processes.values() {
             let pid = process.facts.pid;
             let kept = self.kept.entry(pid).or_default();
-            let group = kept.cgroup.get_or_insert_with(|| CpuGroup::open(&process.dir).ok());
-            if let Some(group) = group {
+            if matches!(kept.cgroup, Looked::NotYet) {
+                kept.cgroup = CpuGroup::open(&process.dir).map_or(Looked::Absent, Looked::Found);
+            }
+            if let Some(group) = kept.cgroup.found() {
                 pids_of.entry(group.path().to_owned()).or_default().push(pid);
             }
         }
         for pids in pids_of.values() {
             let first = pids.first().and_then(|pid| self.kept.get(pid));
-            let Some(group) = first.and_then(|k| k.cgroup.as_ref()?.as_ref()) else { continue };
+            let Some(group) = first.and_then(|k| k.cgroup.found()) else { continue };
             let seen = group.sample(at_ns, pids);
             sources.count(Source::Cgroup, &seen);
             out.extend(seen.unwrap_or_default().into_iter().map(Record::Cgroup));
@@ -347,7 +364,7 @@ impl Slow {
     /// The control group of a process, as it sees it.
     #[must_use]
     pub fn cgroup(&self, pid: i32) -> Option<&str> {
-        Some(self.kept.get(&pid)?.cgroup.as_ref()?.as_ref()?.path())
+        Some(self.kept.get(&pid)?.cgroup.found()?.path())
     }
 
     /// Whether a process has an epoll set.

@@ -13,6 +13,7 @@ use crate::capture::model::{Doing, ProcessFacts, Record, Role, ThreadCounters, T
 use crate::capture::syscalls::{Wait, describe};
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
 use crate::observe::thread_files::{ThreadFiles, list_threads};
+use crate::python::reader::GilHolder;
 use crate::target::Member;
 
 /// What sampling needs besides the process.
@@ -116,7 +117,11 @@ impl Watched {
             let holder = python.gil_holder();
             for sample in &mut samples[from..] {
                 let ns_tid = self.threads.get(&sample.tid).map(|t| t.ns_tid);
-                sample.holds_gil = holder.map(|h| h.is_some() && h == ns_tid);
+                sample.holds_gil = match holder {
+                    GilHolder::Nobody => Some(false),
+                    GilHolder::Thread(tid) => Some(Some(tid) == ns_tid),
+                    GilHolder::Unknown => None,
+                };
             }
         }
     }

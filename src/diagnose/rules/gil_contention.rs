@@ -4,7 +4,7 @@
 //! own state, and somebody computes in this process.
 //! **Nearest neighbours:** `cpu_starved` (runnable, not asleep), `lock_contention` (a futex outside the interpreter),
 //! `loop_blocked_on_cpu` (the computing thread *is* the loop).
-//! **Sources:** CPython's `take_gil` (5 ms switch interval); Coroot notices from 5 %.
+//! **Sources:** `CPython`'s `take_gil` (5 ms switch interval); Coroot notices from 5 %.
 //! **Advice:** processes instead of threads; move the computing thread out.
 
 use super::{Assessment, Case, Condition, percent};

@@ -5,7 +5,7 @@
 //! descriptor is ready every time and never drained, or that time bears no relation to the requests served.
 //! **Nearest neighbours:** `loop_blocked_on_cpu` (no turns, old heartbeat), `saturated_productive` (bytes move, stacks
 //! in requests). A throttled or starved spinner is still a spinner: removing the quota would not restore service.
-//! **Sources:** libev's and CPython's level-triggered use of epoll; gevent issues 1710 and 1273, celery 1845.
+//! **Sources:** libev's and `CPython`'s level-triggered use of epoll; gevent issues 1710 and 1273, celery 1845.
 //! **Advice:** find the owner of the descriptor; changing the worker class hides it.
 
 use super::{Assessment, Case, Condition, percent, seconds};

@@ -34,7 +34,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         // Housekeeping of agents and monitors is allowed for; a computing thread is not.
         .need(Condition::below(
             "proc.schedstat",
-            format!("its threads used {:.3} processors", busy),
+            format!("its threads used {busy:.3} processors"),
             busy,
             IDLE_ON_CPU * 5.0,
         ));
