@@ -9,7 +9,7 @@ use super::culprit::with_service;
 use super::ladder::code_name;
 use super::model::{AcceptQueue, Code, ProcessDiagnosis, ServerCode, ServerVerdict, Severity};
 use super::view::View;
-use crate::capture::model::{Role, SocketState};
+use crate::capture::model::Role;
 
 /// Workers younger than this when first seen count towards a crash loop, with births in the window.
 const YOUNG_MS: u64 = 10_000;
@@ -21,7 +21,7 @@ pub fn accept_queue(view: &View<'_>) -> AcceptQueue {
     let mut waiting = 0_u64;
     let mut queue = AcceptQueue::default();
     for reading in &view.sockets {
-        let listeners: Vec<_> = reading.value.iter().filter(|s| s.state == SocketState::Listen).collect();
+        let listeners: Vec<_> = reading.value.iter().filter(|s| view.listeners.contains(&s.inode)).collect();
         if listeners.is_empty() {
             continue;
         }
@@ -93,7 +93,14 @@ pub fn judge(view: &View<'_>, processes: &[(Role, ProcessDiagnosis)], queue: &Ac
         _ if workers.is_empty() => arbiter.map_or(0.0, |a| a.verdict.confidence),
         _ => confidences.clone().sum::<f64>() / workers.len() as f64,
     };
-    ServerVerdict { code, severity: code.severity(), confidence: round(confidence), summary: words }
+    // A server is as bad as its worst worker where the workers are what is wrong.
+    let severity = match code {
+        ServerCode::OneBadWorker | ServerCode::AllBlocked => {
+            workers.iter().filter_map(|w| w.verdict.severity).max()
+        }
+        other => other.severity(),
+    };
+    ServerVerdict { code, severity, confidence: round(confidence), summary: words }
 }
 
 fn decide(

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::capture::model::{
-    Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, SelfCost, Socket,
-    SocketFamily, SocketState, ThreadCounters, ThreadSample,
+    Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role, SelfCost,
+    Socket, SocketFamily, SocketState, ThreadCounters, ThreadSample,
 };
 
 /// A half-open span of the window.
@@ -111,6 +111,8 @@ pub struct View<'a> {
     pub sockets: Vec<At<&'a [Socket]>>,
     /// Every socket that was seen, as last seen, by inode.
     pub socket_of: HashMap<u64, &'a Socket>,
+    /// Inodes of the server's listeners.
+    pub listeners: BTreeSet<u64>,
     /// Ports that the server listens on.
     pub ports: BTreeSet<u16>,
     /// Unix paths that the server listens on.
@@ -134,6 +136,7 @@ impl<'a> View<'a> {
             processes: BTreeMap::new(),
             sockets: Vec::new(),
             socket_of: HashMap::new(),
+            listeners: BTreeSet::new(),
             ports: BTreeSet::new(),
             paths: BTreeSet::new(),
             host: Vec::new(),
@@ -258,14 +261,24 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The server's own listeners: those that its head and its workers share. An application may listen for other
+    /// purposes, and so may the head; where nothing is shared (one process, or a socket per worker) all count.
     fn find_listeners(&mut self) {
-        for socket in self.sockets.iter().flat_map(|at| at.value) {
-            if socket.state == SocketState::Listen {
-                match socket.family {
-                    SocketFamily::Tcp => drop(self.ports.insert(socket.local_port)),
-                    SocketFamily::Unix => drop(self.paths.insert(&socket.local)),
-                    SocketFamily::Udp => {}
-                }
+        let held = |role: fn(Role) -> bool| -> BTreeSet<u64> {
+            let members = self.processes.values().filter(|p| role(p.facts.role));
+            members.flat_map(|p| p.inode_of.values()).copied().collect()
+        };
+        let shared: BTreeSet<u64> =
+            held(|r| r == Role::Arbiter).intersection(&held(|r| r != Role::Arbiter)).copied().collect();
+        let listeners: Vec<&'a Socket> =
+            self.sockets.iter().flat_map(|at| at.value).filter(|s| s.state == SocketState::Listen).collect();
+        let any_shared = listeners.iter().any(|s| shared.contains(&s.inode));
+        for socket in listeners.into_iter().filter(|s| !any_shared || shared.contains(&s.inode)) {
+            self.listeners.insert(socket.inode);
+            match socket.family {
+                SocketFamily::Tcp => drop(self.ports.insert(socket.local_port)),
+                SocketFamily::Unix => drop(self.paths.insert(&socket.local)),
+                SocketFamily::Udp => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The fixed facts of a capture: header and processes, put together from what the sources gave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
 use super::python::Python;
@@ -133,6 +133,18 @@ pub fn finish_loop(facts: &mut ProcessFacts, has_epoll: bool) {
     if facts.loop_kind == LoopKind::None && has_epoll {
         facts.loop_kind = LoopKind::Selectors;
     }
+}
+
+/// Where the server listens: what its head and its workers share, else what anybody of it holds.
+#[must_use]
+pub fn shared_listeners(watched: &BTreeMap<i32, Watched>) -> Vec<String> {
+    let held = |arbiter: bool| -> BTreeSet<String> {
+        let members = watched.values().filter(|w| (w.facts.role == Role::Arbiter) == arbiter);
+        members.flat_map(|w| w.facts.listen.iter().cloned()).collect()
+    };
+    let (head, workers) = (held(true), held(false));
+    let shared: Vec<String> = head.intersection(&workers).cloned().collect();
+    if shared.is_empty() { head.union(&workers).cloned().collect() } else { shared }
 }
 
 /// What is known of the server once its processes are known.

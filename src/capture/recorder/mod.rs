@@ -138,15 +138,12 @@ impl<'s> Recorder<'s> {
                 if let Record::Sockets { sockets, .. } = r { Some(sockets.clone()) } else { None }
             });
         let sockets = sockets.unwrap_or_default();
-        let mut listen: Vec<String> = Vec::new();
         for (pid, watched) in &mut self.watched {
             watched.facts.listen = self.slow.listeners(&sockets, *pid);
             watched.facts.cgroup = self.slow.cgroup(*pid).map(str::to_owned);
             facts::finish_loop(&mut watched.facts, self.slow.has_epoll(*pid));
-            listen.extend(watched.facts.listen.iter().cloned());
         }
-        listen.sort();
-        listen.dedup();
+        let listen = facts::shared_listeners(&self.watched);
         facts::finish_header(&mut self.header, &self.watched, listen);
         // The first round only served to learn this; the window has its own.
         let blind: Vec<Record> = self

@@ -74,17 +74,30 @@ pub fn saturated(case: &Case<'_, '_>) -> Option<Assessment> {
     Some(a.unless("no answers within a second: loop_blocked_on_cpu"))
 }
 
+/// Free slots beside busy ones: whoever asks is served, whether or not somebody asked in this window.
+fn has_room(f: &Features<'_, '_>) -> Option<Condition> {
+    let slots = &f.slots;
+    let room = slots.capacity > 1 && slots.busy_share > 0.02 && slots.busy_share < NO_FREE_SLOT;
+    room.then(|| {
+        let observed = format!("{} of its slots' time is free", percent(1.0 - slots.busy_share));
+        Condition::at_least("memory.stack", observed, 1.0 - slots.busy_share, 1.0 - NO_FREE_SLOT)
+    })
+}
+
 /// Works with head-room.
 #[must_use]
 pub fn healthy(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let demand = f.main.demand();
-    let mut a = Assessment::new(Code::HealthyBusy).need(served(f)).need(turns(f)).need(Condition::below(
-        "proc.schedstat",
-        format!("wants a processor {} of the time", percent(demand)),
-        demand,
-        0.95,
-    ));
+    let mut a = Assessment::new(Code::HealthyBusy)
+        .need(has_room(f).unwrap_or_else(|| served(f)))
+        .need(turns(f))
+        .need(Condition::below(
+            "proc.schedstat",
+            format!("wants a processor {} of the time", percent(demand)),
+            demand,
+            0.95,
+        ));
     if !f.gaps.known {
         a = a.cap(0.75);
     }
