@@ -46,7 +46,6 @@ pub fn cadence_ms(class: Option<WorkerClass>, timeout_s: Option<u64>) -> Option<
 pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>, span: Span) -> Gaps {
     let mut signs: Vec<i64> = Vec::new();
     let before = |at_ns: u64, age_ns: u64| at_ns as i64 - age_ns as i64;
-    signs.extend(process.beats.iter().map(|b| before(b.at_ns, b.value.age_ns)));
     signs.extend(process.loop_clock.iter().map(|c| before(c.at_ns, c.value)));
     let mut stacks = 0_u64;
     for sample in process.samples.get(&process.facts.loop_tid).into_iter().flatten() {
@@ -59,9 +58,23 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
         }
     }
     signs.extend(answers(view, process));
-    let quick_beat = view.capture.header.server.kind == ServerKind::Gunicorn
-        && cadence_ms(process.facts.worker_class, None) == Some(1_000)
-        && !process.beats.is_empty();
+    let server = &view.capture.header.server;
+    let cadence_ns = cadence_ms(process.facts.worker_class, server.timeout_s).unwrap_or(0) as i64 * 1_000_000;
+    for beat in &process.beats {
+        let at = before(beat.at_ns, beat.value.age_ns);
+        signs.push(at);
+        // No other beat was due before the cadence had passed: where nothing else was seen (before the window, or
+        // without stacks) silence means something only from then on.
+        let due = at + cadence_ns;
+        if at < view.window.start_ns as i64 {
+            signs.push(due.min(view.window.start_ns as i64));
+        }
+        if stacks == 0 {
+            signs.push(due.min(view.window.end_ns as i64));
+        }
+    }
+    let quick_beat =
+        server.kind == ServerKind::Gunicorn && cadence_ns == 1_000_000_000 && !process.beats.is_empty();
     let known = quick_beat || stacks > 0 || !process.loop_clock.is_empty();
     signs.sort_unstable();
     signs.dedup();
