@@ -78,7 +78,7 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided,
         after_help = "\
 Examples:
   stallscope portal faults
-  stallscope portal up --worker-class gevent --fault hot_spin
+  stallscope portal up --worker-class gevent --fault spin_watcher
   stallscope portal down"
     )]
     Portal {
@@ -233,7 +233,7 @@ pub enum PortalAction {
         after_help = "\
 Examples:
   stallscope portal up                                     four workers that are well
-  stallscope portal up --worker-class gevent --fault hot_spin
+  stallscope portal up --worker-class gevent --fault spin_watcher
   stallscope portal up --stack period --workers 2 --port 8080 --no-nginx"
     )]
     Up(PortalUpArgs),

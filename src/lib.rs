@@ -11,6 +11,7 @@ pub mod diagnose;
 pub mod duration;
 pub mod error;
 pub mod observe;
+pub mod portal;
 pub mod python;
 pub mod report;
 pub mod target;

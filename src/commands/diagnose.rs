@@ -170,7 +170,7 @@ extern "C" fn remember(signal: i32) {
 }
 
 /// Ctrl-C and a polite kill end the look, not the report. A second one ends the tool.
-fn catch_signals() {
+pub fn catch_signals() {
     let action = SigAction::new(SigHandler::Handler(remember), SaFlags::SA_RESETHAND, SigSet::empty());
     for signal in [OsSignal::SIGINT, OsSignal::SIGTERM] {
         // SAFETY: the handler only stores into an atomic, which is async-signal-safe.

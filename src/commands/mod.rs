@@ -1,7 +1,9 @@
 //! Short scripts that connect the rooms, one per verb.
 
+pub mod demo;
 pub mod diagnose;
 pub mod generate;
+pub mod portal;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -46,9 +48,8 @@ fn run(cli: Cli) -> Result<u8> {
         None => diagnose::run(&cli.diagnose),
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
-        Some(Verb::Portal { .. } | Verb::Demo(_)) => {
-            Err(Error::new(ErrorKind::Usage, "not wired", "not wired"))
-        }
+        Some(Verb::Portal { action }) => portal::run(action),
+        Some(Verb::Demo(args)) => demo::run(&args),
     }
 }
 

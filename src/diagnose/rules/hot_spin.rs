@@ -9,16 +9,17 @@
 //! **Advice:** find the owner of the descriptor; changing the worker class hides it.
 
 use super::{Assessment, Case, Condition, percent, seconds};
-use crate::capture::model::EpollEntry;
+use crate::capture::model::{EpollEntry, Frame};
+use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
 use crate::diagnose::culprit::describe_fd;
 use crate::diagnose::features::{Features, ReadyFd};
 use crate::diagnose::known;
 use crate::diagnose::model::{Code, Culprit};
-use crate::diagnose::stack::{Place, common_path, culprit};
+use crate::diagnose::stack::{Place, Stack, common_path, culprit, is_application};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS, UNDRAINED,
-    UNDRAINED_ANSWERS,
+    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS, SAME_PLACE,
+    UNDRAINED, UNDRAINED_ANSWERS,
 };
 
 const POLLIN: i16 = 0x1;
@@ -79,6 +80,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
 fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -> Assessment {
     let f = &case.features;
     let callback = callback(f);
+    let waiter = busy_waiter(f);
     let closed = closed_entry(f);
     a = a
         .unless("a read or accept on the descriptor between two polls: healthy_busy")
@@ -110,7 +112,7 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
             what: Some("closed descriptor still registered with epoll".into()),
             ..Culprit::default()
         });
-    } else if let Some(frame) = callback {
+    } else if let Some(frame) = waiter {
         a.subcause = Some("busy_wait".into());
         a.culprit = Some(Culprit::function(&frame));
         let place = a.culprit.as_ref().and_then(Culprit::place).unwrap_or_default();
@@ -199,9 +201,10 @@ fn turning(f: &Features<'_, '_>, undrained: bool) -> Condition {
 
 /// Runnable samples in the loop's own code or in a yield to it, of those with a stack.
 fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
-    let runnable = f.stacks.iter().filter(|s| {
-        s.tid == f.process.facts.loop_tid && s.meaning.activity == super::super::activity::Activity::Runnable
-    });
+    let runnable = f
+        .stacks
+        .iter()
+        .filter(|s| s.tid == f.process.facts.loop_tid && s.meaning.activity == Activity::Runnable);
     runnable.filter_map(|s| Some((s.stack?, s.count))).fold((0, 0), |(turns, all), (stack, n)| {
         let turn = stack.place == Place::Loop || stack.innermost_in(known::YIELDS);
         (turns + if turn { n } else { 0 }, all + n)
@@ -232,16 +235,27 @@ fn fruitless(f: &Features<'_, '_>, share: f64, undrained: Option<&ReadyFd>) -> C
     )
 }
 
-/// The function that the loop calls between its turns.
-fn callback(f: &Features<'_, '_>) -> Option<crate::capture::model::Frame> {
-    let stacks: Vec<_> = f
+/// The callback that the loop calls at every turn: seen right above the loop's own frames, and one of the
+/// application's. A request that happened to be served meanwhile is no culprit.
+fn callback(f: &Features<'_, '_>) -> Option<Frame> {
+    let stacks = loop_stacks(f, |s| s.place == Place::Callback && s.above < s.frames.len());
+    let path = common_path(&stacks, SAME_PLACE);
+    culprit(&path).filter(|frame| is_application(frame)).cloned()
+}
+
+/// The greenlet or task that yields and is called again: it must account for much of the running time.
+fn busy_waiter(f: &Features<'_, '_>) -> Option<Frame> {
+    let running: u64 = f.runnable_at.values().sum();
+    let stacks = loop_stacks(f, |s| s.place == Place::Callback);
+    let seen: u64 = stacks.iter().map(|(_, n)| n).sum();
+    let path = common_path(&stacks, SAME_PLACE);
+    culprit(&path).filter(|frame| is_application(frame) && part(seen, running) >= 0.05).cloned()
+}
+
+fn loop_stacks<'v, 'a>(f: &Features<'v, 'a>, wanted: fn(&Stack<'_>) -> bool) -> Vec<(&'v Stack<'a>, u64)> {
+    let of_loop = f
         .stacks
         .iter()
-        .filter(|s| s.tid == f.process.facts.loop_tid)
-        .filter_map(|s| Some((s.stack?, s.count)))
-        .filter(|(s, _)| s.place == Place::Callback)
-        .collect();
-    // A callback that shares its samples with others is no culprit.
-    let path = common_path(&stacks, 0.6);
-    culprit(&path).cloned()
+        .filter(|s| s.tid == f.process.facts.loop_tid && s.meaning.activity == Activity::Runnable);
+    of_loop.filter_map(|s| Some((s.stack?, s.count))).filter(|(s, _)| wanted(s)).collect()
 }

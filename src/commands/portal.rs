@@ -1,0 +1,153 @@
+//! `stallscope portal`: the reference portal up, down, and its faults.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::{Format, PortalAction, PortalFaultsArgs, PortalUpArgs, StackArg};
+use crate::error::{Error, ErrorKind, Result};
+use crate::portal::faults::{self, FAULTS, Fault};
+use crate::portal::server::{self, Options, Portal};
+use crate::portal::{Stack, http};
+use crate::report::output::write_quietly;
+
+impl From<StackArg> for Stack {
+    fn from(stack: StackArg) -> Self {
+        match stack {
+            StackArg::Period => Self::Period,
+            StackArg::Modern => Self::Modern,
+            StackArg::Builtin => Self::Builtin,
+        }
+    }
+}
+
+/// Does what was asked.
+pub fn run(action: PortalAction) -> Result<u8> {
+    match action {
+        PortalAction::Up(args) => up(&args),
+        PortalAction::Down(args) => down(args.dir.as_deref()),
+        PortalAction::Faults(args) => list(&args),
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    arbiter_pid: i32,
+    url: String,
+    direct: String,
+    dir: &'a std::path::Path,
+}
+
+fn up(args: &PortalUpArgs) -> Result<u8> {
+    let fault =
+        args.fault.as_deref().map(|name| find(name, &args.worker_class, args.stack.into())).transpose()?;
+    let mut portal = Portal::up(
+        &Options {
+            stack: args.stack.into(),
+            worker_class: args.worker_class.clone(),
+            workers: args.workers,
+            threads: args.threads.or((args.worker_class == "gthread").then_some(4)),
+            timeout_s: args.timeout,
+            port: args.port.unwrap_or(0),
+            nginx: !args.no_nginx && args.stack != StackArg::Builtin,
+            unix_socket: false,
+            dir: args.dir.clone().unwrap_or_else(server::default_dir),
+            env: Vec::new(),
+            wait: true,
+        },
+        &mut |line| tell(line),
+    )?;
+    if let Some(fault) = fault {
+        trigger(&portal, fault, 120);
+    }
+    let answer = Answer {
+        arbiter_pid: portal.arbiter_pid,
+        url: format!("http://{}/", portal.front),
+        direct: format!("http://{}/", portal.direct),
+        dir: &portal.dir,
+    };
+    let text = match args.format {
+        Format::Json => serde_json::to_string_pretty(&answer).map_or_else(|e| e.to_string(), |t| t + "\n"),
+        Format::Text => format!(
+            "the portal is up: {}\n  gunicorn itself: {}, its arbiter is process {}\n  look at it:      stallscope {}\n  take it down:    stallscope portal down --dir {}\n",
+            answer.url,
+            answer.direct,
+            answer.arbiter_pid,
+            answer.arbiter_pid,
+            answer.dir.display()
+        ),
+    };
+    portal.detach();
+    write_quietly(&mut std::io::stdout(), &text)?;
+    Ok(0)
+}
+
+fn down(dir: Option<&std::path::Path>) -> Result<u8> {
+    let dir = dir.map_or_else(server::default_dir, std::path::Path::to_path_buf);
+    if server::down(&dir) {
+        write_quietly(&mut std::io::stdout(), "the portal is down\n")?;
+        return Ok(0);
+    }
+    Err(Error::new(
+        ErrorKind::Portal,
+        format!("no portal is up in {}", dir.display()),
+        "its state file is missing, or its processes have ended",
+    ))
+}
+
+fn list(args: &PortalFaultsArgs) -> Result<u8> {
+    let text = match args.format {
+        Format::Json => serde_json::to_string_pretty(FAULTS).map_or_else(|e| e.to_string(), |t| t + "\n"),
+        Format::Text => {
+            let mut text = String::from(
+                "stallscope portal up --worker-class CLASS --fault NAME, or GET /fault/NAME?seconds=N\n\n",
+            );
+            for fault in FAULTS {
+                text += &format!("{}\n    {}\n", fault.name, fault.what);
+                for (class, code) in fault.expected {
+                    text += &format!("    {class:<9} {code}\n");
+                }
+            }
+            text
+        }
+    };
+    write_quietly(&mut std::io::stdout(), &text)?;
+    Ok(0)
+}
+
+/// A fault that a worker class knows.
+pub fn find(name: &str, worker_class: &str, stack: Stack) -> Result<&'static Fault> {
+    let class = if stack == Stack::Builtin { "builtin" } else { worker_class };
+    let unknown = |message: String, cause: &str| {
+        Error::new(ErrorKind::Usage, message, cause.to_owned()).remedy("stallscope portal faults")
+    };
+    let fault = faults::by_name(name)
+        .ok_or_else(|| unknown(format!("no fault is called {name}"), "it is not in the list of faults"))?;
+    if fault.expected_of(class).is_none() {
+        return Err(unknown(
+            format!("{name} makes no sense with {class} workers"),
+            "the fault needs another worker class",
+        ));
+    }
+    Ok(fault)
+}
+
+/// Asks for a fault, as often as it needs. Those that block are not waited for.
+pub fn trigger(portal: &Portal, fault: &Fault, seconds: u32) {
+    let path = fault.path(seconds);
+    for _ in 0..fault.requests {
+        let (address, path) = (portal.direct, path.clone());
+        let ask = move || http::get(address, &path, Duration::from_secs(u64::from(seconds) + 5));
+        if fault.background {
+            let _ = ask();
+        } else {
+            std::thread::spawn(ask);
+        }
+    }
+}
+
+/// A line for the person who waits.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "  {line}");
+}

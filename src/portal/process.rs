@@ -1,0 +1,83 @@
+//! Starting and ending the portal's processes: exactly ours, by pid and start time, and all of them.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::failed;
+use crate::error::Result;
+use crate::observe::kernel_file::{FileBudget, ProcDir};
+use crate::observe::process::snapshot;
+
+/// How long a process may take to end when asked.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A process of ours, also after its starter has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Process id; also the id of its process group.
+    pub pid: i32,
+    /// Start time in ticks since boot.
+    pub start_time_ticks: u64,
+}
+
+impl Identity {
+    /// The identity of a living process.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let dir = ProcDir::open(pid, &FileBudget::new(4)).ok()?;
+        snapshot(&dir).ok().map(|s| Self { pid, start_time_ticks: s.start_time_ticks })
+    }
+
+    /// Whether it still lives (a zombie does not).
+    #[must_use]
+    pub fn lives(self) -> bool {
+        let seen = ProcDir::open(self.pid, &FileBudget::new(4)).and_then(|dir| snapshot(&dir));
+        seen.is_ok_and(|s| s.start_time_ticks == self.start_time_ticks && !matches!(s.state, 'Z' | 'X'))
+    }
+
+    /// Ends it and its process group: asked first, then not.
+    pub fn end(self) {
+        if self.lives() {
+            let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
+            self.wait(PATIENCE);
+        }
+        // The group's number is not given away while any member lives; with none left this does nothing.
+        let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+        self.wait(PATIENCE);
+    }
+
+    fn wait(self, patience: Duration) {
+        let until = Instant::now() + patience;
+        while self.lives() && Instant::now() < until {
+            // A child of ours becomes a zombie, which counts as ended; another's is gone. Both are seen by polling only.
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Starts a program as the head of a process group of its own, its output in a file.
+pub fn start(command: &mut Command, log: &Path) -> Result<(Child, Identity)> {
+    let file = File::create(log).map_err(|e| failed(&format!("{} cannot be written", log.display()), &e))?;
+    let errors = file.try_clone().map_err(|e| failed("a log cannot be shared", &e))?;
+    command.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let child = command.spawn().map_err(|e| failed(&format!("{program} cannot be started"), &e))?;
+    let identity = Identity::of(child.id() as i32)
+        .ok_or_else(|| failed(&format!("{program} ended at once"), &last_lines(log)))?;
+    Ok((child, identity))
+}
+
+/// The end of a log, for an error.
+#[must_use]
+pub fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(4).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}

@@ -1,0 +1,267 @@
+//! Bringing the portal up and taking it down.
+//!
+//! What was started is written into the portal's folder, so that another process can end it. A portal that is dropped
+//! ends itself; one that is detached stays.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::process::{Identity, last_lines, start};
+use super::{NGINX_CONF, Stack, failed, http, unpack, venv};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a portal may take to answer for the first time.
+const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+const STATE_FILE: &str = "portal.json";
+
+/// What to bring up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Software.
+    pub stack: Stack,
+    /// gunicorn's worker class; `uvicorn` for uvicorn's.
+    pub worker_class: String,
+    /// Number of workers.
+    pub workers: u32,
+    /// Threads of each.
+    pub threads: Option<u32>,
+    /// gunicorn's timeout.
+    pub timeout_s: Option<u64>,
+    /// Port; 0 for any.
+    pub port: u16,
+    /// Whether nginx goes in front, if it is installed.
+    pub nginx: bool,
+    /// Whether gunicorn listens on a unix socket (needs nginx).
+    pub unix_socket: bool,
+    /// Folder for its files; must not hold a running portal.
+    pub dir: PathBuf,
+    /// Environment besides ours.
+    pub env: Vec<(String, String)>,
+    /// Whether to wait for the first answer; a portal that boots slowly on purpose gives none.
+    pub wait: bool,
+}
+
+/// A portal that is up.
+#[derive(Debug)]
+pub struct Portal {
+    /// Head of the server.
+    pub arbiter_pid: i32,
+    /// Where gunicorn listens.
+    pub direct: SocketAddr,
+    /// Where a visitor goes: nginx when it is up, else gunicorn.
+    pub front: SocketAddr,
+    /// Its folder.
+    pub dir: PathBuf,
+    processes: Vec<Identity>,
+    children: Vec<Child>,
+    detached: bool,
+}
+
+/// What another process needs to know.
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    arbiter_pid: i32,
+    direct: SocketAddr,
+    front: SocketAddr,
+    processes: Vec<Identity>,
+}
+
+impl Portal {
+    /// Brings it up.
+    pub fn up(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+        if let Ok(state) = read_state(&options.dir)
+            && state.processes.iter().any(|p| p.lives())
+        {
+            return Err(Error::new(
+                ErrorKind::Portal,
+                format!("a portal is already up in {}", options.dir.display()),
+                "its processes live",
+            )
+            .value(format!("pid={}", state.arbiter_pid))
+            .remedy(format!("stallscope portal down --dir {}", options.dir.display())));
+        }
+        let python = venv::python(options.stack, progress)?;
+        unpack(&options.dir.join("app"))?;
+        let direct = free_address(options.port)?;
+        let socket = options.dir.join("portal.sock");
+        let bind =
+            if options.unix_socket { format!("unix:{}", socket.display()) } else { direct.to_string() };
+        let log = options.dir.join("server.log");
+        let (child, identity) = start(&mut command(options, &python, &bind, direct), &log)?;
+        let mut portal = Self {
+            arbiter_pid: identity.pid,
+            direct,
+            front: direct,
+            dir: options.dir.clone(),
+            processes: vec![identity],
+            children: vec![child],
+            detached: false,
+        };
+        if options.nginx {
+            portal.nginx(
+                if options.unix_socket { format!("unix:{}", socket.display()) } else { direct.to_string() },
+                progress,
+            )?;
+        }
+        portal.write_state()?;
+        if options.wait {
+            portal.await_answer(&log)?;
+        }
+        Ok(portal)
+    }
+
+    /// Leaves it running when it is dropped.
+    pub const fn detach(&mut self) {
+        self.detached = true;
+    }
+
+    /// Ends all of its processes.
+    pub fn down(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        for process in self.processes.iter().rev() {
+            process.end();
+        }
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
+        self.processes.clear();
+        let _ = std::fs::remove_file(self.dir.join(STATE_FILE));
+    }
+
+    fn nginx(&mut self, backend: String, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        let Some(program) = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
+            .iter()
+            .find(|p| Path::new(p).exists())
+        else {
+            progress("nginx is not installed: the portal is reached directly");
+            return Ok(());
+        };
+        let folder = self.dir.join("nginx");
+        std::fs::create_dir_all(&folder).map_err(|e| failed("nginx's folder cannot be made", &e))?;
+        let front = free_address(0)?;
+        let mut text = NGINX_CONF.replace("@BACKEND@", &backend).replace("@PORT@", &front.port().to_string());
+        // A master that runs as root gives its worker to another user, who could not enter our folder.
+        if nix::unistd::geteuid().is_root() {
+            text = format!("user root;\n{text}");
+        }
+        std::fs::write(folder.join("nginx.conf"), text)
+            .map_err(|e| failed("nginx's configuration cannot be written", &e))?;
+        let mut command = Command::new(program);
+        command.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "nginx-error.log"]);
+        let (child, identity) = start(&mut command, &self.dir.join("nginx.log"))?;
+        self.children.push(child);
+        self.processes.push(identity);
+        self.front = front;
+        Ok(())
+    }
+
+    fn write_state(&self) -> Result<()> {
+        let state = State {
+            arbiter_pid: self.arbiter_pid,
+            direct: self.direct,
+            front: self.front,
+            processes: self.processes.clone(),
+        };
+        let text = serde_json::to_string_pretty(&state)
+            .map_err(|e| failed("the portal's state cannot be written", &e))?;
+        std::fs::write(self.dir.join(STATE_FILE), text)
+            .map_err(|e| failed("the portal's state cannot be written", &e))
+    }
+
+    /// Waits for the first answer, or for the server's early end.
+    fn await_answer(&mut self, log: &Path) -> Result<()> {
+        let until = Instant::now() + BOOT_PATIENCE;
+        loop {
+            if http::get(self.front, "/oracle", Duration::from_secs(2)).is_ok_and(|r| r.status == 200) {
+                return Ok(());
+            }
+            let ended = self.children.iter_mut().any(|c| c.try_wait().is_ok_and(|s| s.is_some()));
+            if ended || Instant::now() > until {
+                let what =
+                    if ended { "the portal ended before it answered" } else { "the portal does not answer" };
+                return Err(failed(what, &last_lines(log)).remedy(format!("look at {}", log.display())));
+            }
+            // There is no event for "the port is open now": ask again soon.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+}
+
+impl Drop for Portal {
+    fn drop(&mut self) {
+        if !self.detached {
+            self.end();
+        }
+    }
+}
+
+/// Ends a portal that another process has brought up. `false` when there is none.
+pub fn down(dir: &Path) -> bool {
+    let Ok(state) = read_state(dir) else { return false };
+    let lived = state.processes.iter().any(|p| p.lives());
+    for process in state.processes.iter().rev().filter(|p| p.lives()) {
+        process.end();
+    }
+    let _ = std::fs::remove_file(dir.join(STATE_FILE));
+    lived
+}
+
+/// The folder that is used when none is named.
+#[must_use]
+pub fn default_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("stallscope-portal-{}", nix::unistd::geteuid()))
+}
+
+fn read_state(dir: &Path) -> Result<State> {
+    let text = std::fs::read_to_string(dir.join(STATE_FILE)).map_err(|e| failed("no portal is up", &e))?;
+    serde_json::from_str(&text).map_err(|e| failed("the portal's state cannot be read", &e))
+}
+
+fn command(options: &Options, python: &Path, bind: &str, direct: SocketAddr) -> Command {
+    let mut command = Command::new(python);
+    command
+        .current_dir(options.dir.join("app"))
+        .env("PORTAL_DIR", &options.dir)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command.envs(options.env.iter().map(|(k, v)| (k, v)));
+    if options.stack == Stack::Builtin {
+        command.args(["builtin.py", &direct.port().to_string(), &options.workers.to_string()]);
+        return command;
+    }
+    let uvicorn = options.worker_class == "uvicorn";
+    let class = if uvicorn { "uvicorn_worker.UvicornWorker" } else { &options.worker_class };
+    command.args([
+        "-m",
+        "gunicorn",
+        "-c",
+        "gunicorn.conf.py",
+        "-k",
+        class,
+        "-w",
+        &options.workers.to_string(),
+        "-b",
+        bind,
+    ]);
+    if let Some(threads) = options.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    if let Some(timeout) = options.timeout_s {
+        command.args(["-t", &timeout.to_string()]);
+    }
+    command.arg(if uvicorn { "asgi:application" } else { "app:app" });
+    command
+}
+
+/// A free address on the loopback. Somebody else could take it before the server does; then the server says so.
+fn free_address(port: u16) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .map_err(|e| failed(&format!("port {port} cannot be used"), &e))?;
+    listener.local_addr().map_err(|e| failed("no port could be had", &e))
+}
