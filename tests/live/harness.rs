@@ -1,0 +1,215 @@
+//! Brings up a portal, triggers a fault, looks at it with the real binary, and checks that nothing was harmed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::Value;
+use stallscope::portal::faults::{Fault, by_name};
+use stallscope::portal::server::{Options, Portal};
+use stallscope::portal::{Stack, http};
+
+/// One portal at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A portal under test.
+pub struct Rig {
+    pub portal: Portal,
+    pub class: String,
+    before: BTreeMap<i32, String>,
+    dir: PathBuf,
+    _one: MutexGuard<'static, ()>,
+}
+
+/// What is brought up.
+pub struct Setup<'s> {
+    pub stack: Stack,
+    pub class: &'s str,
+    pub workers: u32,
+    pub threads: Option<u32>,
+    pub env: Vec<(String, String)>,
+    pub wait: bool,
+    pub nginx: bool,
+    pub unix_socket: bool,
+}
+
+impl Setup<'_> {
+    pub fn of(class: &str) -> Setup<'_> {
+        Setup {
+            stack: if class == "builtin" { Stack::Builtin } else { Stack::Modern },
+            class,
+            workers: 1,
+            threads: (class == "gthread").then_some(4),
+            env: Vec::new(),
+            wait: true,
+            nginx: false,
+            unix_socket: false,
+        }
+    }
+}
+
+impl Rig {
+    /// Brings it up; `None`, and said so, where the software cannot be had.
+    pub fn up(setup: &Setup<'_>) -> Option<Self> {
+        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("stallscope-test-XXXXXX")).unwrap();
+        let options = Options {
+            stack: setup.stack,
+            worker_class: setup.class.into(),
+            workers: setup.workers,
+            threads: setup.threads,
+            timeout_s: Some(60),
+            port: 0,
+            nginx: setup.nginx,
+            unix_socket: setup.unix_socket,
+            dir: dir.clone(),
+            env: setup.env.clone(),
+            wait: setup.wait,
+        };
+        match Portal::up(&options, &mut |line| eprintln!("{line}")) {
+            Ok(portal) => {
+                let before = states(portal.arbiter_pid);
+                Some(Self { portal, class: setup.class.into(), before, dir, _one: one })
+            }
+            Err(error) if error.message.contains("was found") || error.message.contains("cannot be installed") => {
+                let _ = std::fs::remove_dir_all(&dir);
+                eprintln!("SKIPPED: {:?} portal with {} workers: {}: {}", setup.stack, setup.class, error.message, error.cause);
+                None
+            }
+            Err(error) => panic!("{}: {}", error.message, error.cause),
+        }
+    }
+
+    /// Asks for a fault, and waits until it shows: a background fault has answered, a blocking one has been received.
+    pub fn trigger(&self, fault: &Fault, seconds: u32) {
+        let path = fault.path(seconds);
+        for _ in 0..fault.requests {
+            let (address, path) = (self.portal.direct, path.clone());
+            let ask = std::thread::spawn(move || http::get(address, &path, Duration::from_secs(u64::from(seconds))));
+            if fault.background {
+                assert_eq!(ask.join().unwrap().unwrap().status, 200);
+            }
+        }
+        if !fault.background {
+            self.await_accepted();
+        }
+    }
+
+    /// Waits until no connection waits to be accepted: then the request is in the worker's hands.
+    fn await_accepted(&self) {
+        let port = self.portal.direct.port();
+        let suffix = format!(":{port:04X}");
+        for _ in 0..200 {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let queued = table.lines().filter_map(|l| {
+                let f: Vec<&str> = l.split_whitespace().collect();
+                (f.get(1)?.ends_with(&suffix) && *f.get(3)? == "0A").then(|| f[4].split(':').nth(1).map(str::to_owned))?
+            });
+            let established = table.lines().filter(|l| {
+                let f: Vec<&str> = l.split_whitespace().collect();
+                f.len() > 3 && f[1].ends_with(&suffix) && f[3] == "01"
+            });
+            if queued.clone().all(|q| u64::from_str_radix(&q, 16) == Ok(0)) && established.count() > 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The report of the real binary on the whole server.
+    pub fn look(&self, extra: &[&str]) -> Report {
+        let pid = self.portal.arbiter_pid.to_string();
+        let out = Command::new(env!("CARGO_BIN_EXE_stallscope"))
+            .args([&pid, "--format", "json"])
+            .args(extra)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text} {:?}", String::from_utf8_lossy(&out.stderr)));
+        Report { json, exit: out.status.code() }
+    }
+
+    /// The target is as it was: same processes, not traced, not stopped.
+    pub fn unharmed(self) {
+        let after = states(self.portal.arbiter_pid);
+        assert_eq!(after.keys().collect::<Vec<_>>(), self.before.keys().collect::<Vec<_>>(), "same processes");
+        for (pid, status) in after {
+            let field = |name: &str| {
+                let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_default();
+                line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+            };
+            assert_eq!(field("TracerPid:"), "0", "process {pid}");
+            assert!(!["t", "T"].contains(&field("State:").as_str()), "process {pid} is {}", field("State:"));
+        }
+        self.portal.down();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn states(arbiter: i32) -> BTreeMap<i32, String> {
+    let children = std::fs::read_to_string(format!("/proc/{arbiter}/task/{arbiter}/children")).unwrap_or_default();
+    let pids = children.split_whitespace().filter_map(|p| p.parse().ok()).chain([arbiter]);
+    // Only processes of the server itself: a fault may have a child for a while.
+    let status = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/status")).ok();
+    pids.filter_map(|pid| Some((pid, status(pid)?))).filter(|(_, s)| !s.contains("Name:\tsleep")).collect()
+}
+
+/// A report.
+pub struct Report {
+    pub json: Value,
+    pub exit: Option<i32>,
+}
+
+impl Report {
+    /// The one worker that is judged.
+    pub fn worker(&self) -> &Value {
+        self.workers().next().unwrap_or_else(|| panic!("no worker in {:#}", self.json))
+    }
+
+    pub fn workers(&self) -> impl Iterator<Item = &Value> {
+        self.json["processes"].as_array().unwrap().iter().filter(|p| p["role"] != "arbiter")
+    }
+
+    pub fn arbiter(&self) -> &Value {
+        self.json["processes"].as_array().unwrap().iter().find(|p| p["role"] == "arbiter").unwrap()
+    }
+
+    pub fn code(&self) -> &str {
+        self.worker()["verdict"]["code"].as_str().unwrap()
+    }
+
+    pub fn subcause(&self) -> &str {
+        self.worker()["verdict"]["subcause"].as_str().unwrap_or_default()
+    }
+
+    pub fn culprit(&self) -> String {
+        self.worker()["verdict"]["culprit"].to_string()
+    }
+
+    /// Asserts the verdict, with the whole argument in the message.
+    pub fn expect(&self, code: &str) -> &Self {
+        assert_eq!(self.code(), code, "{:#}\n{:#}", self.worker(), self.json["blind_spots"]);
+        self
+    }
+}
+
+/// One fault, one worker class: its verdict, and no harm.
+pub fn check(class: &str, fault: &str, also: impl FnOnce(&Report)) {
+    check_on(&Setup::of(class), fault, also);
+}
+
+/// The same on a given setup.
+pub fn check_on(setup: &Setup<'_>, fault: &str, also: impl FnOnce(&Report)) {
+    let fault = by_name(fault).unwrap();
+    let Some(rig) = Rig::up(setup) else { return };
+    rig.trigger(fault, 30);
+    let report = rig.look(&[]);
+    report.expect(fault.expected_of(setup.class).unwrap());
+    if setup.class != "builtin" {
+        assert_eq!(report.arbiter()["verdict"]["code"], "arbiter_normal", "{:#}", report.arbiter());
+    }
+    also(&report);
+    rig.unharmed();
+}
