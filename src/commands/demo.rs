@@ -56,7 +56,7 @@ fn show(portal: &Portal, fault: &Fault) -> Result<u8> {
         connections: 1,
         keep_alive: false,
         pause: Duration::from_millis(100),
-        at_most: Duration::from_secs(60),
+        at_most: Duration::from_mins(1),
     });
     step(&format!("the fault: {}", fault.what));
     trigger(portal, fault, FAULT_SECONDS);

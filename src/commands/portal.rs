@@ -1,6 +1,7 @@
 //! `stallscope portal`: the reference portal up, down, and its faults.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -104,9 +105,9 @@ fn list(args: &PortalFaultsArgs) -> Result<u8> {
                 "stallscope portal up --worker-class CLASS --fault NAME, or GET /fault/NAME?seconds=N\n\n",
             );
             for fault in FAULTS {
-                text += &format!("{}\n    {}\n", fault.name, fault.what);
+                let _ = writeln!(text, "{}\n    {}", fault.name, fault.what);
                 for (class, code) in fault.expected {
-                    text += &format!("    {class:<9} {code}\n");
+                    let _ = writeln!(text, "    {class:<9} {code}");
                 }
             }
             text

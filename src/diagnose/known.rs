@@ -45,6 +45,9 @@ pub const MACHINERY: &[Row] = &[
     ("waitress/wasyncore.py", &[]),
 ];
 
+/// The standard library's pollers, by which a loop that an application has written itself is recognised.
+pub const SELECTORS: &[Row] = &[("selectors.py", &["select"])];
+
 /// A pool thread that waits for work has one of these with nothing but waiting above it.
 pub const POOL_ROOTS: &[Row] = &[
     ("concurrent/futures/thread.py", &["_worker"]),

@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod advice;
 pub mod budget;
+pub mod calls;
 pub mod culprit;
 pub mod features;
 pub mod known;
@@ -28,7 +29,7 @@ use crate::capture::model::{BlindSpot, Capture, Record, Role};
 use features::Features;
 use model::{Diagnosis, ProcessDiagnosis};
 use rules::Case;
-use stack::Stack;
+use stack::{Roots, Stack};
 use view::{Span, View};
 
 /// Number of parts into which the window is cut; two of three must agree.
@@ -38,8 +39,10 @@ pub const SUB_WINDOWS: u32 = 3;
 #[must_use]
 pub fn diagnose(capture: &Capture) -> Diagnosis {
     let view = View::new(capture);
-    let stacks: HashMap<u32, Stack<'_>> =
-        (0..view.stacks_len() as u32).map(|id| (id, Stack::new(view.stack(id)))).collect();
+    let frames: Vec<_> = (0..view.stacks_len() as u32).map(|id| view.stack(id)).collect();
+    let roots = Roots::find(frames.iter().map(Vec::as_slice));
+    let looked = frames.iter().map(|frames| Stack::with_roots(frames.clone(), &roots));
+    let stacks: HashMap<u32, Stack<'_>> = (0..).zip(looked).collect();
     let accept_queue = server::accept_queue(&view);
     let whole: HashMap<i32, Features<'_, '_>> = view
         .processes

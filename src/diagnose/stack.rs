@@ -2,7 +2,7 @@
 //!
 //! Takes frames, gives a [`Place`] and, over many stacks, the path they share. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::known;
 use crate::capture::model::Frame;
@@ -26,6 +26,30 @@ pub enum Place {
     Other,
 }
 
+/// Functions of the application that are loops: they call the standard library's selector themselves.
+#[derive(Debug, Default)]
+pub struct Roots<'f>(HashSet<(&'f str, &'f str)>);
+
+impl<'f> Roots<'f> {
+    /// Finds them among all stacks. A library that polls on behalf of a call (a subprocess, a connection) is none.
+    #[must_use]
+    pub fn find<'s>(stacks: impl Iterator<Item = &'s [&'f Frame]>) -> Self
+    where
+        'f: 's,
+    {
+        let caller = |frames: &[&'f Frame]| {
+            let (first, second) = (frames.first()?, frames.get(1)?);
+            let polls = known::in_table(known::SELECTORS, &first.file, &first.function);
+            (polls && is_application(second)).then_some((second.file.as_str(), second.function.as_str()))
+        };
+        Self(stacks.filter_map(caller).collect())
+    }
+
+    fn holds(&self, frame: &Frame) -> bool {
+        self.0.contains(&(frame.file.as_str(), frame.function.as_str()))
+    }
+}
+
 /// A stack that has been looked at once.
 #[derive(Debug, Clone)]
 pub struct Stack<'a> {
@@ -38,11 +62,17 @@ pub struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// Looks at a stack. `loop_thread` says that a stack without a known root is a greenlet's or a callback's.
+    /// Looks at a stack by itself.
     #[must_use]
     pub fn new(frames: Vec<&'a Frame>) -> Self {
+        Self::with_roots(frames, &Roots::default())
+    }
+
+    /// Looks at a stack; `roots` are the loops that the application has written itself.
+    #[must_use]
+    pub fn with_roots(frames: Vec<&'a Frame>, roots: &Roots<'_>) -> Self {
         let is = |table, f: &Frame| known::in_table(table, &f.file, &f.function);
-        let root = frames.iter().position(|f| is(known::LOOP_ROOTS, f));
+        let root = frames.iter().position(|f| is(known::LOOP_ROOTS, f) || roots.holds(f));
         let pool = frames.iter().position(|f| is(known::POOL_ROOTS, f));
         let boot = frames.iter().any(|f| is(known::BOOT, f));
         let (place, above) = match (root, pool) {
@@ -185,6 +215,22 @@ mod tests {
         ];
         assert_eq!(place(&stack), Place::Callback);
         assert_eq!(place(&stack[2..]), Place::Loop);
+    }
+
+    #[test]
+    fn a_loop_that_an_application_has_written_itself_is_found() {
+        let select = frame("DefaultSelector.select", "/usr/lib/python3.11/selectors.py", 1);
+        let own = frame("serve", "/app/server.py", 3);
+        let callback = [frame("answer", "/app/server.py", 9), own.clone()];
+        let polling = [&select, &own];
+        let roots = Roots::find(std::iter::once(&polling[..]));
+        let place = |frames: &[&Frame]| Stack::with_roots(frames.to_vec(), &roots).place;
+        assert_eq!(place(&polling), Place::Loop);
+        assert_eq!(place(&[&own]), Place::Loop);
+        assert_eq!(place(&callback.iter().collect::<Vec<_>>()), Place::Callback);
+        let library = frame("_communicate", "/usr/lib/python3.11/subprocess.py", 5);
+        let none = Roots::find(std::iter::once(&[&select, &library][..]));
+        assert_eq!(Stack::with_roots(vec![&select, &library], &none).place, Place::Callback);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{NGINX_CONF, Stack, failed, http, unpack, venv};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a portal may take to answer for the first time.
-const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+const BOOT_PATIENCE: Duration = Duration::from_mins(1);
 const STATE_FILE: &str = "portal.json";
 
 /// What to bring up.

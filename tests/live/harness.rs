@@ -73,9 +73,14 @@ impl Rig {
                 let before = states(portal.arbiter_pid);
                 Some(Self { portal, class: setup.class.into(), before, dir, _one: one })
             }
-            Err(error) if error.message.contains("was found") || error.message.contains("cannot be installed") => {
+            Err(error)
+                if error.message.contains("was found") || error.message.contains("cannot be installed") =>
+            {
                 let _ = std::fs::remove_dir_all(&dir);
-                eprintln!("SKIPPED: {:?} portal with {} workers: {}: {}", setup.stack, setup.class, error.message, error.cause);
+                eprintln!(
+                    "SKIPPED: {:?} portal with {} workers: {}: {}",
+                    setup.stack, setup.class, error.message, error.cause
+                );
                 None
             }
             Err(error) => panic!("{}: {}", error.message, error.cause),
@@ -87,7 +92,9 @@ impl Rig {
         let path = fault.path(seconds);
         for _ in 0..fault.requests {
             let (address, path) = (self.portal.direct, path.clone());
-            let ask = std::thread::spawn(move || http::get(address, &path, Duration::from_secs(u64::from(seconds))));
+            let ask = std::thread::spawn(move || {
+                http::get(address, &path, Duration::from_secs(u64::from(seconds)))
+            });
             if fault.background {
                 assert_eq!(ask.join().unwrap().unwrap().status, 200);
             }
@@ -105,7 +112,8 @@ impl Rig {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
             let queued = table.lines().filter_map(|l| {
                 let f: Vec<&str> = l.split_whitespace().collect();
-                (f.get(1)?.ends_with(&suffix) && *f.get(3)? == "0A").then(|| f[4].split(':').nth(1).map(str::to_owned))?
+                (f.get(1)?.ends_with(&suffix) && *f.get(3)? == "0A")
+                    .then(|| f[4].split(':').nth(1).map(str::to_owned))?
             });
             let established = table.lines().filter(|l| {
                 let f: Vec<&str> = l.split_whitespace().collect();
@@ -127,14 +135,19 @@ impl Rig {
             .output()
             .unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
-        let json: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text} {:?}", String::from_utf8_lossy(&out.stderr)));
+        let json: Value = serde_json::from_str(&text)
+            .unwrap_or_else(|e| panic!("{e}: {text} {:?}", String::from_utf8_lossy(&out.stderr)));
         Report { json, exit: out.status.code() }
     }
 
     /// The target is as it was: same processes, not traced, not stopped.
     pub fn unharmed(self) {
         let after = states(self.portal.arbiter_pid);
-        assert_eq!(after.keys().collect::<Vec<_>>(), self.before.keys().collect::<Vec<_>>(), "same processes");
+        assert_eq!(
+            after.keys().collect::<Vec<_>>(),
+            self.before.keys().collect::<Vec<_>>(),
+            "same processes"
+        );
         for (pid, status) in after {
             let field = |name: &str| {
                 let line = status.lines().find(|l| l.starts_with(name)).unwrap_or_default();
@@ -149,7 +162,8 @@ impl Rig {
 }
 
 fn states(arbiter: i32) -> BTreeMap<i32, String> {
-    let children = std::fs::read_to_string(format!("/proc/{arbiter}/task/{arbiter}/children")).unwrap_or_default();
+    let children =
+        std::fs::read_to_string(format!("/proc/{arbiter}/task/{arbiter}/children")).unwrap_or_default();
     let pids = children.split_whitespace().filter_map(|p| p.parse().ok()).chain([arbiter]);
     // Only processes of the server itself: a fault may have a child for a while.
     let status = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/status")).ok();

@@ -6,9 +6,15 @@ use super::harness::{Rig, Setup, check};
 fn a_pool_that_is_held() {
     check("gthread", "gil_contention", |r| assert!(r.culprit().contains("cpu_python"), "{}", r.culprit()));
     check("gthread", "upstream_slots", |r| {
-        assert!(r.culprit().contains("block_upstream") && r.culprit().contains("127.0.0.1:"), "{}", r.culprit());
+        assert!(
+            r.culprit().contains("block_upstream") && r.culprit().contains("127.0.0.1:"),
+            "{}",
+            r.culprit()
+        );
     });
-    check("gthread", "lock_contention", |r| assert!(r.culprit().contains("lock_contention"), "{}", r.culprit()));
+    check("gthread", "lock_contention", |r| {
+        assert!(r.culprit().contains("lock_contention"), "{}", r.culprit())
+    });
     check("gthread", "deadlock", |r| assert!(r.culprit().contains("deadlock"), "{}", r.culprit()));
 }
 

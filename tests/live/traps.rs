@@ -134,7 +134,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // Whoever is still inside goes back to the root group first.
-        if let (Ok(pids), Some(parent)) = (std::fs::read_to_string(self.0.join("cgroup.procs")), self.0.parent()) {
+        if let (Ok(pids), Some(parent)) =
+            (std::fs::read_to_string(self.0.join("cgroup.procs")), self.0.parent())
+        {
             for pid in pids.split_whitespace() {
                 let _ = std::fs::write(parent.join("cgroup.procs"), pid);
             }

@@ -142,9 +142,9 @@ pub fn shared_listeners(watched: &BTreeMap<i32, Watched>) -> Vec<String> {
         let members = watched.values().filter(|w| (w.facts.role == Role::Arbiter) == arbiter);
         members.flat_map(|w| w.facts.listen.iter().cloned()).collect()
     };
-    let (head, workers) = (held(true), held(false));
-    let shared: Vec<String> = head.intersection(&workers).cloned().collect();
-    if shared.is_empty() { head.union(&workers).cloned().collect() } else { shared }
+    let (of_head, of_workers) = (held(true), held(false));
+    let shared: Vec<String> = of_head.intersection(&of_workers).cloned().collect();
+    if shared.is_empty() { of_head.union(&of_workers).cloned().collect() } else { shared }
 }
 
 /// What is known of the server once its processes are known.

@@ -6,7 +6,9 @@
 //! anywhere else (a hook, a log pipe), so that nobody looks at the heartbeats.
 
 use super::{Assessment, Case, Condition, percent};
+use crate::capture::model::ServerKind;
 use crate::diagnose::activity::Activity;
+use crate::diagnose::budget::part;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{COMPUTING_DEMAND, SAME_PLACE};
@@ -14,6 +16,11 @@ use crate::diagnose::thresholds::{COMPUTING_DEMAND, SAME_PLACE};
 /// Time in the wait of a healthy supervisor.
 fn waiting(case: &Case<'_, '_>) -> (f64, u64) {
     let main = &case.features.main;
+    if case.view.capture.header.server.kind != ServerKind::Gunicorn {
+        // Heads of other servers wait in their own ways (for a child, a signal, a pipe): asleep is what counts.
+        let asleep = main.asleep() - main.count(Activity::Disk) - main.count(Activity::Stopped);
+        return ((1.0 - main.demand()).max(0.0) * part(asleep, main.asleep()), asleep);
+    }
     // Without stacks the timed futex of newer versions looks like any lock.
     let futex = if case.features.stacked() == 0 { main.count(Activity::Lock) } else { 0 };
     let n = main.count(Activity::OwnPoller) + futex;
@@ -31,7 +38,7 @@ pub fn normal(case: &Case<'_, '_>) -> Option<Assessment> {
         .need(
             Condition::at_least(
                 "proc.syscall",
-                format!("{} of the time in its one-second wait", percent(share)),
+                format!("{} of the time asleep in its own wait", percent(share)),
                 share,
                 0.9,
             )
@@ -46,7 +53,11 @@ pub fn normal(case: &Case<'_, '_>) -> Option<Assessment> {
     if f.stacked() == 0 {
         a = a.cap(0.8);
     }
-    a.summary = "normal: it wakes once a second to look at its workers' heartbeats, and sleeps again".into();
+    a.summary = if case.view.capture.header.server.kind == ServerKind::Gunicorn {
+        "normal: it wakes once a second to look at its workers' heartbeats, and sleeps again".into()
+    } else {
+        "normal: it sleeps until a worker needs it".into()
+    };
     Some(a)
 }
 
