@@ -102,10 +102,7 @@ impl Portal {
             detached: false,
         };
         if options.nginx {
-            portal.nginx(
-                if options.unix_socket { format!("unix:{}", socket.display()) } else { direct.to_string() },
-                progress,
-            )?;
+            portal.nginx(&bind, progress)?;
         }
         portal.write_state()?;
         if options.wait {
@@ -135,7 +132,7 @@ impl Portal {
         let _ = std::fs::remove_file(self.dir.join(STATE_FILE));
     }
 
-    fn nginx(&mut self, backend: String, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    fn nginx(&mut self, backend: &str, progress: &mut dyn FnMut(&str)) -> Result<()> {
         let Some(program) = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"]
             .iter()
             .find(|p| Path::new(p).exists())
@@ -146,7 +143,7 @@ impl Portal {
         let folder = self.dir.join("nginx");
         std::fs::create_dir_all(&folder).map_err(|e| failed("nginx's folder cannot be made", &e))?;
         let front = free_address(0)?;
-        let mut text = NGINX_CONF.replace("@BACKEND@", &backend).replace("@PORT@", &front.port().to_string());
+        let mut text = NGINX_CONF.replace("@BACKEND@", backend).replace("@PORT@", &front.port().to_string());
         // A master that runs as root gives its worker to another user, who could not enter our folder.
         if nix::unistd::geteuid().is_root() {
             text = format!("user root;\n{text}");
@@ -203,6 +200,7 @@ impl Drop for Portal {
 }
 
 /// Ends a portal that another process has brought up. `false` when there is none.
+#[must_use]
 pub fn down(dir: &Path) -> bool {
     let Ok(state) = read_state(dir) else { return false };
     let lived = state.processes.iter().any(|p| p.lives());

@@ -4,6 +4,7 @@
 //! innermost frame is the same before and after, and every frame that was passed still holds the same bytes when all of
 //! them are read once more; otherwise it is torn, counted, and read again a few times.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::code::{Code, Codes};
@@ -90,6 +91,7 @@ pub struct StackReader<M> {
     blocks: Blocks,
     walk: Vec<Visited>,
     shown: i32,
+    gil: Cell<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +153,7 @@ impl<M: MemoryReader> StackReader<M> {
             blocks: Blocks::default(),
             walk: Vec::new(),
             shown: 0,
+            gil: Cell::new(0),
         }
     }
 
@@ -241,11 +244,17 @@ impl<M: MemoryReader> StackReader<M> {
         }
     }
 
-    /// `last_holder` is only meant while `locked` is set.
+    /// `last_holder` is only meant while `locked` is set. The lock stays where it is as long as the interpreter lives.
     fn holder_of_first(&self, at: u64) -> Result<u64, ReadError> {
-        let first =
-            self.memory.word(self.interpreter.runtime_start + self.interpreter.layout.interpreters_head)?;
-        let lock = self.memory.word(first + at)?;
+        let lock = match self.gil.get() {
+            0 => {
+                let head = self.interpreter.runtime_start + self.interpreter.layout.interpreters_head;
+                let lock = self.memory.word(self.memory.word(head)? + at)?;
+                self.gil.set(lock);
+                lock
+            }
+            known => known,
+        };
         let mut body = [0; 24];
         self.memory.read(lock, &mut body)?;
         let locked = half_at(&body, 16).unwrap_or(0) as i32;

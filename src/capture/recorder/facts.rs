@@ -9,6 +9,7 @@ use crate::capture::model::{
     CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, Role, ServerFacts, ServerKind, TargetFacts,
     WorkerClass,
 };
+use crate::target::maps::Mapping;
 use crate::target::{Member, Server, recognise};
 
 /// The header as far as it is known before anything was sampled.
@@ -54,16 +55,16 @@ pub fn process(
     member: &Member,
     python: Option<&mut Python>,
     header: &Header,
+    mapped: &[String],
     at_ns: u64,
 ) -> ProcessFacts {
     let snapshot = &member.snapshot;
     let uptime_s = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
         .map_or(0.0, |t| t.tv_sec() as f64 + t.tv_nsec() as f64 / 1e9);
     let started_s = snapshot.start_time_ticks as f64 / header.host.ticks_per_s.max(1) as f64;
-    let mapped = mapped_files(member);
     let (facts, frame_files) =
         python.map_or((None, Vec::new()), |p| (Some(p.facts()), p.main_thread_files(snapshot.ns_pid)));
-    let (class, by) = class(server, member.role, &frame_files, &mapped);
+    let (class, by) = class(server, member.role, &frame_files, mapped);
     ProcessFacts {
         at_ns,
         pid: snapshot.pid,
@@ -79,7 +80,7 @@ pub fn process(
         python: facts,
         tracer_pid: snapshot.tracer_pid,
         loop_tid: snapshot.pid,
-        loop_kind: recognise::loop_kind(class, &mapped, false),
+        loop_kind: recognise::loop_kind(class, mapped, false),
         listen: Vec::new(),
         cgroup: None,
         net_ns: snapshot.net_ns,
@@ -118,14 +119,12 @@ fn class(
     }
 }
 
-fn mapped_files(member: &Member) -> Vec<String> {
-    let text = member.dir.read("maps", 4 << 20).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let mut files: Vec<String> =
-        text.lines().filter_map(|l| l.find('/').and_then(|at| l.get(at..))).map(str::to_owned).collect();
-    files.sort();
-    files.dedup();
-    files
+/// The mapped files of a process, each once.
+#[must_use]
+pub fn mapped_files(mappings: &[Mapping]) -> Vec<String> {
+    let files: BTreeSet<&str> =
+        mappings.iter().map(|m| m.path.as_str()).filter(|p| p.starts_with('/')).collect();
+    files.into_iter().map(str::to_owned).collect()
 }
 
 /// What the descriptors tell about the loop.

@@ -1,7 +1,7 @@
 //! The recorder: turns a live server into the stream of observations.
 //!
 //! A fast round by the sampling clock (what every loop thread does now, with its stack; other threads in turn), a slow
-//! round four times a second ([`slow`]), births and deaths as they come. It never stops a thread and never writes into
+//! round four times a second, births and deaths as they come. It never stops a thread and never writes into
 //! one; its own cost and lateness are part of the stream.
 
 mod facts;
@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
 use crate::observe::host;
 use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
-use crate::target::Server;
+use crate::target::{Server, maps};
 use interner::Interner;
 use slow::Slow;
 use sources::{Source, Sources};
@@ -29,6 +29,8 @@ use watched::{Context, Watched};
 const SLOW_NS: u64 = 250_000_000;
 /// Time between two questions to `poll` about a suspected spinner.
 const ASK_NS: u64 = 50_000_000;
+/// Longest list of mappings that is read.
+const MAX_MAPS_BYTES: u64 = 16 << 20;
 /// Demand for a processor from which a process is suspected to spin.
 const SUSPECT_DEMAND: f64 = 0.6;
 /// Threads besides the loops' that are sampled per tick, over all processes: this bounds the tool's own cost.
@@ -119,15 +121,18 @@ impl<'s> Recorder<'s> {
     /// Begins to watch a member.
     fn watch(&mut self, pid: i32, at_ns: u64) {
         let Some(member) = self.server.members.get(&pid) else { return };
+        let maps =
+            member.dir.read("maps", MAX_MAPS_BYTES).map(|text| maps::parse(&String::from_utf8_lossy(&text)));
+        let mapped = facts::mapped_files(maps.as_deref().unwrap_or_default());
         let mut python = None;
         if self.options.level != Level::Proc {
-            match python::Python::attach(&member.dir, &member.snapshot) {
+            match python::Python::attach(&member.dir, &member.snapshot, &maps) {
                 Ok(found) => python = Some(found),
                 Err(python::NoPython::NotPython) => {}
                 Err(why) => self.records.push(Record::Blind(why.blind_spot(pid))),
             }
         }
-        let facts = facts::process(&self.server, member, python.as_mut(), &self.header, at_ns);
+        let facts = facts::process(&self.server, member, python.as_mut(), &self.header, &mapped, at_ns);
         self.watched.insert(pid, Watched::new(member, facts, python));
     }
 

@@ -7,13 +7,14 @@ use nix::sys::stat::Mode;
 
 use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record};
-use crate::observe::kernel_file::{ProcDir, Unseen};
+use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
 use crate::observe::process::ProcessSnapshot;
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
-use crate::target::{access, maps};
+use crate::target::access;
+use crate::target::maps::Mapping;
 
 /// Descriptors of one `poll` or `select` that are looked at.
 const MAX_POLLED: usize = 8;
@@ -60,17 +61,20 @@ impl NoPython {
 
 impl Python {
     /// Finds the interpreter of a process.
-    pub fn attach(dir: &ProcDir, snapshot: &ProcessSnapshot) -> Result<Self, NoPython> {
+    pub fn attach(
+        dir: &ProcDir,
+        snapshot: &ProcessSnapshot,
+        maps: &Seen<Vec<Mapping>>,
+    ) -> Result<Self, NoPython> {
         let denied = || NoPython::Denied(Box::new(access::Facts::gather(snapshot).explain()));
-        let text = match dir.read("maps", 16 << 20) {
-            Ok(text) => text,
+        let mappings = match maps {
+            Ok(mappings) => mappings,
             Err(Unseen::Denied) => return Err(denied()),
             Err(_) => return Err(NoPython::NotPython),
         };
-        let mappings = maps::parse(&String::from_utf8_lossy(&text));
         let memory = Memory::open(dir)
             .map_err(|why| if why == Unseen::Denied { denied() } else { NoPython::NotPython })?;
-        let interpreter: Interpreter = locate(&mappings, &memory).map_err(|why| match why {
+        let interpreter: Interpreter = locate(mappings, &memory).map_err(|why| match why {
             NoInterpreter::NotPython => NoPython::NotPython,
             other => NoPython::Unreadable(other),
         })?;
