@@ -32,7 +32,7 @@ pub struct Code {
 #[derive(Debug, Default)]
 pub struct Codes {
     by_address: HashMap<u64, u32>,
-    codes: Vec<Code>,
+    all: Vec<Code>,
     code_type: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Codes {
     /// A code object by its number.
     #[must_use]
     pub fn get(&self, id: u32) -> Option<&Code> {
-        self.codes.get(id as usize)
+        self.all.get(id as usize)
     }
 
     /// The number of the code object at an address. With `check`, what is there now is compared with what was there.
@@ -60,12 +60,12 @@ impl Codes {
         let field = |at| word_at(&body, at).ok_or(ReadError::Unmapped);
         let identity = [field(layout.code_filename)?, field(layout.code_name)?, field(layout.code_lines)?];
         if let Some(id) = known
-            && self.codes.get(id as usize).is_some_and(|c| c.identity == identity)
+            && self.all.get(id as usize).is_some_and(|c| c.identity == identity)
         {
             return Ok(id);
         }
         self.check_type(memory, address, field(8)?)?;
-        if self.codes.len() >= MAX_CODES {
+        if self.all.len() >= MAX_CODES {
             return Err(ReadError::Unmapped);
         }
         let code = Code {
@@ -76,8 +76,8 @@ impl Codes {
             identity,
             address,
         };
-        let id = self.codes.len() as u32;
-        self.codes.push(code);
+        let id = self.all.len() as u32;
+        self.all.push(code);
         self.by_address.insert(address, id);
         Ok(id)
     }
@@ -86,12 +86,11 @@ impl Codes {
     fn check_type(&mut self, memory: &dyn MemoryReader, address: u64, of_type: u64) -> Result<(), ReadError> {
         match self.code_type {
             Some(known) if known == of_type => Ok(()),
-            Some(_) => Err(ReadError::Unmapped),
             None if object::type_name(memory, address)? == "code" => {
                 self.code_type = Some(of_type);
                 Ok(())
             }
-            None => Err(ReadError::Unmapped),
+            _ => Err(ReadError::Unmapped),
         }
     }
 }

@@ -13,7 +13,7 @@ const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const ET_EXEC: u16 = 2;
 const MAX_HEADERS: usize = 64;
 const MAX_DYNAMIC: usize = 256;
-const MAX_CHAIN: usize = 4_096;
+const MAX_CHAIN: u64 = 4_096;
 const SYMBOL_BYTES: u64 = 24;
 
 /// An image in memory.
@@ -86,11 +86,11 @@ impl Image {
         let hash = gnu_hash(name);
         let bucket_at = self.gnu_hash + 16 + bloom * 8;
         let chain_at = bucket_at + buckets * 4;
-        let mut index = u64::from(memory.half(bucket_at + u64::from(hash) % buckets * 4)?);
-        if index < first {
+        let begin = u64::from(memory.half(bucket_at + u64::from(hash) % buckets * 4)?);
+        if begin < first {
             return Ok(None);
         }
-        for _ in 0..MAX_CHAIN {
+        for index in begin..begin + MAX_CHAIN {
             let entry = memory.half(chain_at + (index - first) * 4)?;
             if entry | 1 == hash | 1 {
                 let mut symbol = [0; SYMBOL_BYTES as usize];
@@ -105,7 +105,6 @@ impl Image {
             if entry & 1 == 1 {
                 break;
             }
-            index += 1;
         }
         Ok(None)
     }
@@ -116,6 +115,7 @@ fn gnu_hash(name: &str) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

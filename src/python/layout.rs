@@ -239,6 +239,7 @@ pub fn own_table_3_13(memory: &dyn MemoryReader, runtime: u64) -> Option<Layout>
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -102,6 +102,7 @@ fn signed(bytes: &mut impl Iterator<Item = u8>) -> Option<i64> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

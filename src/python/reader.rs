@@ -2,7 +2,9 @@
 //!
 //! The target runs while it is read, so a chain of frames may change under the walk. A stack is accepted only if the
 //! innermost frame is the same before and after, and every frame that was passed still holds the same bytes when all of
-//! them are read once more; otherwise it is torn, counted, and read again a few times.
+//! them are read again; otherwise it is torn, counted, and read again a few times. Once again is not enough for a thread
+//! that runs: two call chains in turn can give the same mixture twice when our readings fall into step with them. So
+//! its frames are read several times more, at uneven distances.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -33,6 +35,25 @@ pub struct RawFrame {
     address: u64,
     code_address: u64,
     instruction: u64,
+}
+
+/// What the thread is believed to do while it is read: it decides how often the reading is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It sleeps in the kernel.
+    Asleep,
+    /// It may be running.
+    Running,
+}
+
+impl Pace {
+    /// How often the frames are read again.
+    const fn checks(self) -> u32 {
+        match self {
+            Self::Asleep => 1,
+            Self::Running => 4,
+        }
+    }
 }
 
 /// How a reading of a stack ended.
@@ -92,6 +113,7 @@ pub struct StackReader<M> {
     walk: Vec<Visited>,
     shown: i32,
     gil: Cell<u64>,
+    random: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +176,7 @@ impl<M: MemoryReader> StackReader<M> {
             walk: Vec::new(),
             shown: 0,
             gil: Cell::new(0),
+            random: 1,
         }
     }
 
@@ -274,15 +297,14 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// Reads the stack of a thread.
-    pub fn sample(&mut self, ns_tid: i32) -> Sample {
+    pub fn sample(&mut self, ns_tid: i32, pace: Pace) -> Sample {
         let Some(thread) = self.threads.get(&ns_tid) else { return Sample::NoThread };
         let state = thread.state;
         self.shown = ns_tid;
         for _ in 0..TRIES {
-            match self.walk(state) {
+            match self.walk(state, pace.checks()) {
                 Ok(Some(complete)) => return self.accept(ns_tid, complete),
-                Ok(None) => self.counts.torn += 1,
-                Err(ReadError::Unmapped) => self.counts.torn += 1,
+                Ok(None) | Err(ReadError::Unmapped) => self.counts.torn += 1,
                 Err(_) => {
                     self.counts.discarded += 1;
                     return Sample::Unreadable;
@@ -307,7 +329,7 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// Walks the chain. `Some(complete)` when it is consistent, `None` when it changed meanwhile.
-    fn walk(&mut self, state: u64) -> Result<Option<bool>, ReadError> {
+    fn walk(&mut self, state: u64, checks: u32) -> Result<Option<bool>, ReadError> {
         let layout = self.interpreter.layout;
         self.walk.clear();
         self.blocks.used = 0;
@@ -328,7 +350,17 @@ impl<M: MemoryReader> StackReader<M> {
             self.walk.push(visited);
             address = visited.previous;
         }
-        if self.still_there(state, top)? { Ok(Some(complete)) } else { Ok(None) }
+        for check in 0..checks {
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            for _ in 0..if check == 0 { 0 } else { self.random >> 56 } {
+                std::hint::spin_loop();
+            }
+            if !self.still_there(state, top)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(complete))
     }
 
     /// Reads everything once more and compares.

@@ -38,6 +38,7 @@ fn line(text: &str) -> Option<Mapping> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -17,7 +17,6 @@ static ONE: Mutex<()> = Mutex::new(());
 /// A portal under test.
 pub struct Rig {
     pub portal: Portal,
-    pub class: String,
     before: BTreeMap<i32, String>,
     dir: PathBuf,
     _one: MutexGuard<'static, ()>,
@@ -71,7 +70,7 @@ impl Rig {
         match Portal::up(&options, &mut |line| eprintln!("{line}")) {
             Ok(portal) => {
                 let before = states(portal.arbiter_pid);
-                Some(Self { portal, class: setup.class.into(), before, dir, _one: one })
+                Some(Self { portal, before, dir, _one: one })
             }
             Err(error)
                 if error.message.contains("was found") || error.message.contains("cannot be installed") =>

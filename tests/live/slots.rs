@@ -13,7 +13,7 @@ fn a_pool_that_is_held() {
         );
     });
     check("gthread", "lock_contention", |r| {
-        assert!(r.culprit().contains("lock_contention"), "{}", r.culprit())
+        assert!(r.culprit().contains("lock_contention"), "{}", r.culprit());
     });
     check("gthread", "deadlock", |r| assert!(r.culprit().contains("deadlock"), "{}", r.culprit()));
 }

@@ -11,7 +11,7 @@ use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
 use crate::observe::process::ProcessSnapshot;
 use crate::python::locate::locate;
-use crate::python::reader::{GilHolder, RawFrame};
+use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
 use crate::target::access;
 use crate::target::maps::Mapping;
@@ -96,8 +96,14 @@ impl Python {
     }
 
     /// The number of a thread's stack; `None` when it has none or it could not be read whole.
-    pub fn stack(&mut self, ns_tid: i32, interner: &mut Interner, out: &mut Vec<Record>) -> Option<u32> {
-        match self.reader.sample(ns_tid) {
+    pub fn stack(
+        &mut self,
+        ns_tid: i32,
+        pace: Pace,
+        interner: &mut Interner,
+        out: &mut Vec<Record>,
+    ) -> Option<u32> {
+        match self.reader.sample(ns_tid, pace) {
             // A stack may have been read before anybody asked for its number.
             Sample::Unchanged if self.last.contains_key(&ns_tid) => {
                 return self.last.get(&ns_tid).copied().flatten();
@@ -133,7 +139,7 @@ impl Python {
     pub fn main_thread_files(&mut self, ns_pid: i32) -> Vec<String> {
         let mut files = Vec::new();
         for _ in 0..3 {
-            if matches!(self.reader.sample(ns_pid), Sample::Changed | Sample::Unchanged) {
+            if matches!(self.reader.sample(ns_pid, Pace::Running), Sample::Changed | Sample::Unchanged) {
                 let seen = self
                     .reader
                     .frames()

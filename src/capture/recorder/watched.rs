@@ -13,7 +13,7 @@ use crate::capture::model::{Doing, ProcessFacts, Record, Role, ThreadCounters, T
 use crate::capture::syscalls::{Wait, describe};
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
 use crate::observe::thread_files::{ThreadFiles, list_threads};
-use crate::python::reader::GilHolder;
+use crate::python::reader::{GilHolder, Pace};
 use crate::target::Member;
 
 /// What sampling needs besides the process.
@@ -176,7 +176,8 @@ impl Watched {
                     _ => Vec::new(),
                 };
             }
-            let stack = python.stack(thread.ns_tid, context.interner, context.out);
+            let pace = if doing == Doing::Running { Pace::Running } else { Pace::Asleep };
+            let stack = python.stack(thread.ns_tid, pace, context.interner, context.out);
             context.sources.counted(Source::Stack, stack.is_some());
             sample.stack = stack;
         }

@@ -1,0 +1,304 @@
+//! The Python reader against the truth: every `CPython` on the machine, compared frame by frame with what the
+//! interpreter says of itself; the holder of the interpreter lock; stacks that change while they are read.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use stallscope::observe::kernel_file::{FileBudget, ProcDir};
+use stallscope::observe::memory::Memory;
+use stallscope::python::locate::locate;
+use stallscope::python::reader::{GilHolder, Pace};
+use stallscope::python::{Sample, StackReader};
+use stallscope::target::maps;
+
+const VERSIONS: [&str; 6] = ["3.8.18", "3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0"];
+
+/// The interpreters that are here; those that are not are named.
+fn interpreters() -> Vec<(String, PathBuf)> {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let mut all: Vec<(String, PathBuf)> = VERSIONS
+        .iter()
+        .map(|v| ((*v).to_owned(), home.join(".pyenv/versions").join(v).join("bin/python")))
+        .collect();
+    all.push(("Debian's 3.11".into(), "/usr/bin/python3.11".into()));
+    all.retain(|(version, path)| {
+        let here = path.exists();
+        if !here {
+            eprintln!("SKIPPED: Python {version}: {} is not installed", path.display());
+        }
+        here
+    });
+    all
+}
+
+/// A Python program that says one line when it is ready and ends when its input does.
+struct Program {
+    child: Child,
+    line: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Program {
+    fn start(python: &PathBuf, text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program.py");
+        std::fs::write(&path, text).unwrap();
+        let mut child =
+            Command::new(python).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { child, line, _dir: dir }
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    fn reader(&self) -> StackReader<Memory> {
+        let dir = ProcDir::open(self.pid(), &FileBudget::new(16)).unwrap();
+        let text = dir.read("maps", 16 << 20).unwrap();
+        let memory = Memory::open(&dir).unwrap();
+        let interpreter = locate(&maps::parse(&String::from_utf8_lossy(&text)), &memory).unwrap();
+        let mut reader = StackReader::new(interpreter, memory);
+        reader.refresh_threads().unwrap();
+        reader
+    }
+
+    /// Neither traced nor stopped.
+    fn unharmed(&self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        assert!(status.contains("TracerPid:\t0"));
+        assert!(!status.contains("State:\tT") && !status.contains("State:\tt"));
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const PARKED: &str = r#"
+import json, sys, threading
+
+ready = threading.Barrier(6)
+for_ever = threading.Event()
+
+def park():
+    ready.wait()
+    for_ever.wait()
+
+def deep(n):
+    if n:
+        return deep(n - 1)
+    park()
+
+def generator():
+    yield 1
+    park()
+
+class Größe:
+    def methode(self, _=None):
+        def inner():
+            park()
+        inner()
+
+def by_key(_):
+    park()
+
+several_lines = lambda: (
+    None,
+    park(),
+)
+
+targets = [
+    lambda: deep(200),
+    lambda: list(generator()),
+    lambda: Größe().methode(),
+    lambda: sorted([1], key=by_key),
+    several_lines,
+]
+threads = [threading.Thread(target=t, daemon=True) for t in targets]
+for t in threads:
+    t.start()
+ready.wait()
+
+def waits(frame):
+    return frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "wait"
+
+# All have passed the barrier; each stands still once it is in the condition of the event.
+while True:
+    frames = sys._current_frames()
+    if all(waits(frames[t.ident]) for t in threads):
+        break
+
+def stack(frame):
+    out = []
+    while frame:
+        code = frame.f_code
+        name = code.co_qualname if hasattr(code, "co_qualname") else code.co_name
+        out.append([name, code.co_filename, frame.f_lineno])
+        frame = frame.f_back
+    return out
+
+frames = sys._current_frames()
+truth = {t.native_id: stack(frames[t.ident]) for t in threads}
+print(json.dumps(truth), flush=True)
+sys.stdin.read()
+"#;
+
+type Stack = Vec<(String, String, u32)>;
+
+fn outside(reader: &StackReader<Memory>) -> Stack {
+    let frame = |f: &stallscope::python::reader::RawFrame| {
+        let code = reader.code(f.code).unwrap();
+        (code.function.clone(), code.file.clone(), f.line)
+    };
+    reader.frames().iter().map(frame).collect()
+}
+
+#[test]
+fn parked_threads_are_read_exactly_by_every_interpreter() {
+    for (version, python) in interpreters() {
+        let program = Program::start(&python, PARKED);
+        let truth: BTreeMap<i32, Stack> = serde_json::from_str(&program.line).unwrap();
+        assert_eq!(truth.len(), 5, "{version}");
+        let mut reader = program.reader();
+        for (tid, inside) in &truth {
+            assert_eq!(reader.sample(*tid, Pace::Asleep), Sample::Changed, "{version}");
+            assert_eq!(&outside(&reader), inside, "Python {version}, thread {tid}");
+            assert!(reader.complete());
+            assert_eq!(
+                reader.sample(*tid, Pace::Asleep),
+                Sample::Unchanged,
+                "{version}: a parked thread does not change"
+            );
+        }
+        assert!(truth.values().any(|s| s.len() > 200), "the deep one is among them");
+        assert!(reader.thread_ids().any(|tid| tid == program.pid()), "{version}: the main thread is known");
+        assert_eq!(reader.sample(1, Pace::Asleep), Sample::NoThread);
+        assert_eq!(reader.counts().discarded, 0);
+        program.unharmed();
+    }
+}
+
+const BUSY: &str = r#"
+import sys, threading
+
+parked = threading.Event()
+threading.Thread(target=parked.wait, daemon=True).start()
+
+def work():
+    n = 0
+    while True:
+        n += 1
+
+def main():
+    print("ready", flush=True)
+    work()
+
+threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
+main()
+"#;
+
+#[test]
+fn the_holder_of_the_interpreter_lock_is_named() {
+    for (version, python) in interpreters() {
+        let program = Program::start(&python, BUSY);
+        let reader = program.reader();
+        let looks = (0..60).map(|_| reader.gil_holder());
+        let named = looks.filter(|h| *h == GilHolder::Thread(program.pid())).count();
+        assert!(named >= 50, "Python {version}: {named} of 60");
+        program.unharmed();
+    }
+}
+
+/// Two chains with names of their own, called in turn as fast as possible: any mixture is a stack that never was.
+const ALTERNATING: &str = r#"
+import sys, threading
+
+source = []
+for chain in "ab":
+    source.append("def %s_0(): return 1" % chain)
+    for n in range(1, 15):
+        source.append("def %s_%d(): x = %d; return %s_%d() + x" % (chain, n, n, chain, n - 1))
+exec(compile("\n".join(source), "chains.py", "exec"))
+
+def main():
+    a, b = a_14, b_14
+    print("ready", flush=True)
+    while True:
+        a()
+        b()
+
+threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
+main()
+"#;
+
+#[test]
+fn a_stack_that_changes_while_it_is_read_is_never_mixed() {
+    const SAMPLES: u32 = 20_000;
+    for (version, python) in interpreters() {
+        let program = Program::start(&python, ALTERNATING);
+        let mut reader = program.reader();
+        let mut seen = 0_u32;
+        for _ in 0..SAMPLES {
+            if !matches!(reader.sample(program.pid(), Pace::Running), Sample::Changed | Sample::Unchanged) {
+                continue;
+            }
+            seen += 1;
+            let chains: Vec<(String, u32)> = outside(&reader)
+                .into_iter()
+                .filter(|(_, file, _)| file == "chains.py")
+                .filter_map(|(name, ..)| {
+                    name.split_once('_').map(|(c, n)| (c.to_owned(), n.parse().unwrap()))
+                })
+                .collect();
+            assert!(chains.iter().all(|(c, _)| *c == chains[0].0), "Python {version}: mixed: {chains:?}");
+            // Each calls the next one down; a hole would be a torn stack too.
+            assert!(chains.windows(2).all(|w| w[0].1 + 1 == w[1].1), "Python {version}: a hole: {chains:?}");
+            assert!(chains.last().is_none_or(|(_, n)| *n == 14), "Python {version}: cut off: {chains:?}");
+        }
+        assert!(seen > SAMPLES / 20, "Python {version}: only {seen} of {SAMPLES} were read");
+        program.unharmed();
+    }
+}
+
+#[test]
+fn a_target_that_ends_is_noticed() {
+    let Some((_, python)) = interpreters().pop() else { return };
+    let mut program = Program::start(&python, BUSY);
+    let mut reader = program.reader();
+    assert!(matches!(reader.sample(program.pid(), Pace::Running), Sample::Changed | Sample::Torn));
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
+    assert_eq!(reader.sample(program.pid(), Pace::Running), Sample::Unreadable);
+    assert!(reader.refresh_threads().is_err());
+}
+
+#[test]
+fn a_target_that_becomes_another_program_is_noticed() {
+    let Some((_, python)) = interpreters().pop() else { return };
+    let text = r#"
+import os, sys
+print("ready", flush=True)
+sys.stdin.readline()
+os.execv("/bin/cat", ["cat"])
+"#;
+    let mut program = Program::start(&python, text);
+    let mut reader = program.reader();
+    program.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    let exe = format!("/proc/{}/exe", program.pid());
+    while !std::fs::read_link(&exe).is_ok_and(|p| p.ends_with("cat")) {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        reader.sample(program.pid(), Pace::Running),
+        Sample::Unreadable,
+        "its memory is that of another program now"
+    );
+}
