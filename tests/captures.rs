@@ -14,7 +14,8 @@ fn captures() -> Vec<(String, Capture)> {
     files.retain(|f| f.extension().is_some_and(|e| e == "cap"));
     files.sort();
     assert!(files.len() >= 12, "the captures are missing");
-    let expected = |f: &PathBuf| f.file_stem().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
+    let expected =
+        |f: &PathBuf| f.file_stem().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
     files.iter().map(|f| (expected(f), reader::read(f).unwrap())).collect()
 }
 
@@ -37,7 +38,11 @@ fn verdicts(capture: &Capture) -> Vec<String> {
 fn each_gives_the_verdict_in_its_name() {
     for (expected, capture) in captures() {
         let given = verdicts(&capture);
-        assert!(!given.is_empty() && given.iter().all(|v| *v == expected), "{expected}: {given:?} {:?}", capture.header.server);
+        assert!(
+            !given.is_empty() && given.iter().all(|v| *v == expected),
+            "{expected}: {given:?} {:?}",
+            capture.header.server
+        );
     }
 }
 
@@ -73,13 +78,17 @@ fn disguise(value: &mut serde_json::Value) {
             let application = fields.get("file").and_then(Value::as_str).is_some_and(|f| f.contains("/app/"));
             for (key, field) in fields.iter_mut() {
                 match key.as_str() {
-                    "pid" | "tid" | "loop_tid" | "ppid" if field.is_i64() => *field = (field.as_i64().unwrap() + 100_000).into(),
+                    "pid" | "tid" | "loop_tid" | "ppid" if field.is_i64() => {
+                        *field = (field.as_i64().unwrap() + 100_000).into()
+                    }
                     "pids" => {
                         for pid in field.as_array_mut().into_iter().flatten() {
                             *pid = (pid.as_i64().unwrap() + 100_000).into();
                         }
                     }
-                    "function" if application => *field = format!("f{}", field.as_str().unwrap_or_default().len()).into(),
+                    "function" if application => {
+                        *field = format!("f{}", field.as_str().unwrap_or_default().len()).into()
+                    }
                     _ => disguise(field),
                 }
             }

@@ -137,13 +137,17 @@ pub fn find(name: &str, worker_class: &str, stack: Stack) -> Result<&'static Fau
 /// Asks for a fault, as often as it needs. Those that block are not waited for.
 pub fn trigger(portal: &Portal, fault: &Fault, seconds: u32) {
     let path = fault.path(seconds);
+    let patience = Duration::from_secs(u64::from(seconds) + 5);
     for _ in 0..fault.requests {
-        let (address, path) = (portal.direct, path.clone());
-        let ask = move || http::get(address, &path, Duration::from_secs(u64::from(seconds) + 5));
+        let Ok(mut client) = http::Client::connect(portal.direct, patience) else { continue };
+        if client.ask(&path, false).is_err() {
+            continue;
+        }
         if fault.background {
-            let _ = ask();
+            let _ = client.answer();
         } else {
-            std::thread::spawn(ask);
+            // The question is on its way; whoever is blocked by it answers late or never.
+            std::thread::spawn(move || client.answer());
         }
     }
 }

@@ -34,9 +34,19 @@ impl Client {
 
     /// Asks for a path and reads the whole answer.
     pub fn get(&mut self, path: &str, keep_alive: bool) -> io::Result<Response> {
+        self.ask(path, keep_alive)?;
+        self.answer()
+    }
+
+    /// Asks for a path.
+    pub fn ask(&mut self, path: &str, keep_alive: bool) -> io::Result<()> {
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n");
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.stream.get_mut().write_all(request.as_bytes())
+    }
+
+    /// Reads the whole answer.
+    pub fn answer(&mut self) -> io::Result<Response> {
         let mut line = String::new();
         self.line(&mut line)?;
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer");
