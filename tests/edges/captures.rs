@@ -95,7 +95,7 @@ fn a_real_capture_cut_short_or_from_the_future() {
 
     let minor = minor.parse::<u32>().unwrap() + 1;
     let version = format!("{}.{minor}", major - 1);
-    let newer = renamed(&version) + "{\"kind\":\"of_tomorrow\",\"value\":1}\n";
+    let newer = renamed(&version) + "{\"r\":\"of_tomorrow\",\"value\":1}\n";
     let ran = run(&["--replay", text(&file(&folder, "newer.cap", &packed(&newer))), "--format", "json"]);
     assert!([0, 1, 4].contains(&ran.code), "{ran:?}");
     assert!(blind_spots(&ran.json()).contains("of the capture"), "{ran:?}");
