@@ -143,7 +143,6 @@ impl Looker {
         let began = Instant::now();
         let mut command = Command::new(&self.program);
         command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        #[expect(clippy::zombie_processes, reason = "it is waited for by its pid, for its use of resources")]
         let child = command.spawn()?;
         let mut usage = std::mem::MaybeUninit::<nix::libc::rusage>::zeroed();
         let mut status = 0;

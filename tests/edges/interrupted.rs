@@ -31,6 +31,16 @@ fn a_polite_kill_ends_the_look_and_not_the_report() {
 }
 
 #[test]
+fn an_interrupt_before_the_first_sample_is_an_interrupt_too() {
+    let target = Target::waiting();
+    let child = start(tool(&[&target.pid().to_string(), "--format", "json", "-d", "30s"]));
+    await_samples(&child, 0);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let ran = finish(child);
+    assert_eq!((ran.code, &ran.json()["exit"]["code"]), (130, &130.into()), "{ran:?}");
+}
+
+#[test]
 fn a_reader_that_has_gone_away_is_no_error() {
     let target = Target::waiting();
     for format in ["text", "json"] {
