@@ -132,9 +132,10 @@ fn loaded(portal: &Portal, looker: Option<&Looker>) -> Fallible<(f64, Option<Cos
     });
     let began = Instant::now();
     let cost = looker.map(Looker::look).transpose()?;
-    // Both halves have the same length, whatever happens in them.
+    // A look that is over early does not shorten its half.
     std::thread::sleep(HALF.saturating_sub(began.elapsed()));
-    Ok((load.stop().per_second, cost))
+    // The load ends by itself after `HALF`; a look that takes longer must not thin out its answers.
+    Ok((load.stop().answers as f64 / HALF.as_secs_f64(), cost))
 }
 
 impl Looker {
