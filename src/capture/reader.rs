@@ -153,9 +153,11 @@ impl<'a, R: BufRead> Lines<'a, R> {
                 .value(format!("capture={version:.20}, known={CAPTURE_VERSION}"))
                 .remedy("replay it with the version of stallscope that wrote it, or a newer one"));
         }
-        serde_json::from_slice(line).map_err(|error| {
+        let header: Header = serde_json::from_slice(line).map_err(|error| {
             bad(self.name, &format!("its header is damaged: {error}")).remedy("record again with --save")
-        })
+        })?;
+        // The first word of the file is the one that was checked.
+        Ok(Header { capture_version: version, ..header })
     }
 
     /// Reads the next line into `self.line`.

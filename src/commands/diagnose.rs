@@ -34,15 +34,16 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     };
     // What is judged is what would be saved, so that a replay cannot differ.
     mask::capture(&mut capture, values);
-    if !seen_anything(&capture) {
-        return Err(nothing_seen(&capture));
-    }
-    let diagnosis = diagnose::diagnose(&capture);
     let signal = match STOP.load(Ordering::Relaxed) {
         0 => None,
         n if n == OsSignal::SIGTERM as i32 => Some(Signal::Terminate),
         _ => Some(Signal::Interrupt),
     };
+    // Interrupted before the first sample, it says so by its exit code and an empty report.
+    if signal.is_none() && !seen_anything(&capture) {
+        return Err(nothing_seen(&capture));
+    }
+    let diagnosis = diagnose::diagnose(&capture);
     let report =
         report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
     output.write(&report::render(&report, form(args)))?;
@@ -187,7 +188,7 @@ fn nothing_seen(capture: &Capture) -> Error {
     Error::new(
         ErrorKind::Gone,
         format!("nothing was seen of process {pid}"),
-        "it ended before the first sample, or the look was interrupted",
+        "it ended before the first sample",
     )
     .remedy(format!("stallscope {pid}"))
 }

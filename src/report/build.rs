@@ -9,7 +9,9 @@ use super::model::{
     Burst, Collection, Exit, Host, OwnCost, Process, Python, Report, SCHEMA_VERSION, Server, Stacks, Tool,
 };
 use crate::capture::mask::{self, Values};
-use crate::capture::model::{BlindSpot, Capture, Header, ProcessFacts, Record, Role, SelfCost, TargetFacts};
+use crate::capture::model::{
+    BlindSpot, Capture, Header, Level, ProcessFacts, Record, Role, SelfCost, TargetFacts,
+};
 use crate::diagnose::{self, model as judged};
 
 /// The document of one look. Secrets in command lines are masked.
@@ -166,7 +168,7 @@ fn blind_spots(
         cut_short(end),
         unknown_server_facts(&capture.header),
         unknown_target_facts(&capture.header.target),
-        unread_pythons(processes),
+        unread_pythons(processes, capture.header.level),
         unread_tasks(processes),
     ];
     for spot in seen.chain(diagnosis.blind_spots.iter().cloned()).chain(unknown.into_iter().flatten()) {
@@ -235,8 +237,15 @@ fn unknown_target_facts(target: &TargetFacts) -> Option<BlindSpot> {
     ))
 }
 
-fn unread_pythons(processes: &[Process]) -> Option<BlindSpot> {
+fn unread_pythons(processes: &[Process], level: Level) -> Option<BlindSpot> {
     let whose = whose(processes, |process| process.python.is_none())?;
+    if level == Level::Proc {
+        return Some(spot(
+            format!("Python and stacks of {whose}"),
+            "at level proc no memory is read",
+            "look again with --level memory, which does not stop the target either",
+        ));
+    }
     Some(spot(
         format!("Python of {whose}"),
         "no interpreter that can be read was found in the process",

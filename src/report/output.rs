@@ -67,7 +67,9 @@ impl NewFile {
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
         let beside = private_file::folder(place).join(hidden);
-        let file = private_file::create(&beside)?;
+        // What the user named is what an error names.
+        let file = private_file::create(&beside)
+            .map_err(|error| Error { message: format!("cannot write {}", place.display()), ..error })?;
         Ok(Self { place: place.to_owned(), beside, file: Some(file) })
     }
 
