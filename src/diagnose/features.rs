@@ -10,7 +10,7 @@ use super::signs::{self, Gaps};
 use super::sockets::{self, Traffic};
 use super::stack::{Place, Stack};
 use super::view::{At, ProcessView, Span, View};
-use crate::capture::model::{ThreadCounters, ThreadSample, WorkerClass};
+use crate::capture::model::{LoopKind, Role, ThreadCounters, ThreadSample, WorkerClass};
 
 /// The numbers of one process in one span.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub struct Seen<'v, 'a> {
     pub meaning: Meaning,
     /// The stack; `None` when it could not be read.
     pub stack: Option<&'v Stack<'a>>,
+    /// Its number in the capture, which makes the order of equals the same every time.
+    pub id: Option<u32>,
     /// How often.
     pub count: u64,
 }
@@ -161,7 +163,9 @@ impl<'v, 'a> Features<'v, 'a> {
                     }
                 }
                 let key = (tid, sample.value.stack, meaning.activity, meaning.fd);
-                seen.entry(key).or_insert(Seen { tid, meaning, stack, count: 0 }).count += 1;
+                seen.entry(key)
+                    .or_insert(Seen { tid, meaning, stack, id: sample.value.stack, count: 0 })
+                    .count += 1;
             }
             if tid == loop_tid {
                 main = tally;
@@ -176,7 +180,7 @@ impl<'v, 'a> Features<'v, 'a> {
             .into_values()
             .filter(|s| if judged_pool { s.tid != loop_tid } else { s.tid == loop_tid })
             .collect();
-        stacks.sort_by_key(|s| (std::cmp::Reverse(s.count), s.tid, s.meaning.activity, s.meaning.fd));
+        stacks.sort_by_key(|s| (std::cmp::Reverse(s.count), s.tid, s.meaning.activity, s.meaning.fd, s.id));
         let (first, last) = counters(process, span);
         Self {
             span,
@@ -222,6 +226,17 @@ impl<'v, 'a> Features<'v, 'a> {
     #[must_use]
     pub const fn judged(&self) -> &Tally {
         if self.slots.capacity > 0 { &self.slots.tally } else { &self.main }
+    }
+
+    /// Whether there is a loop, a request slot or a listener at all: a process without any serves nobody, and its
+    /// sleeps and computations block nobody.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let facts = self.process.facts;
+        facts.worker_class.is_some()
+            || facts.loop_kind != LoopKind::None
+            || !facts.listen.is_empty()
+            || facts.role == Role::Worker
     }
 
     /// The distinct stacks with a meaning, weighted.

@@ -27,17 +27,24 @@ pub struct Outcome {
 pub fn judge(whole: &Case<'_, '_>, parts: &[Case<'_, '_>]) -> Outcome {
     let rules = ladder(whole.features.process.facts.role);
     let mut all: Vec<Assessment> = rules.iter().filter_map(|rule| rule(whole)).collect();
-    let of_parts: Vec<Option<Code>> = parts
-        .iter()
-        .map(|part| rules.iter().filter_map(|rule| rule(part)).find(Assessment::fires).map(|a| a.code))
-        .collect();
-    let agreeing = |code| of_parts.iter().filter(|c| **c == Some(code)).count();
+    let of_parts: Vec<Option<Assessment>> =
+        parts.iter().map(|part| rules.iter().filter_map(|rule| rule(part)).find(Assessment::fires)).collect();
+    let agreeing = |code| of_parts.iter().flatten().filter(|a| a.code == code).count();
     let need = (parts.len() * 2).div_ceil(3);
-    // What ended a process, or boots it, need not show in every part of the window.
+    // What ended a process need not show in every part of the window.
     let decisive = |code| matches!(code, Code::NotRunning);
     let position = all.iter().position(|a| a.fires() && (agreeing(a.code) >= need || decisive(a.code)));
-    let Some(position) = position else { return undecided(&all, whole, parts.len()) };
-    let winner = all.remove(position);
+    let winner = match position {
+        Some(position) => all.remove(position),
+        // Something else at one end of the window (a worker that was still booting) must not hide what holds since.
+        None => match of_parts.iter().flatten().rev().find(|a| agreeing(a.code) >= need) {
+            Some(part) => {
+                all.retain(|a| a.code != part.code);
+                part.clone()
+            }
+            None => return undecided(&all, whole, parts.len()),
+        },
+    };
     let agree = (agreeing(winner.code), parts.len());
     let runner_up = runner_up(&winner, &all);
     let also = all.into_iter().filter(Assessment::fires).filter(|a| a.code != winner.code).collect();

@@ -29,6 +29,10 @@ use watched::{Context, Watched};
 const SLOW_NS: u64 = 250_000_000;
 /// Time between two questions to `poll` about a suspected spinner.
 const ASK_NS: u64 = 50_000_000;
+/// Processes whose running stacks are read in one tick.
+const WORKERS_PER_STACK_TICK: u64 = 4;
+/// However many run, a running thread's stack is read at least every so many ticks.
+const MOST_TICKS_PER_STACK: u64 = 8;
 /// Longest list of mappings that is read.
 const MAX_MAPS_BYTES: u64 = 16 << 20;
 /// Demand for a processor from which a process is suspected to spin.
@@ -67,6 +71,7 @@ pub struct Recorder<'s> {
     first: BTreeMap<i32, (u64, u64)>,
     interrupted: bool,
     arch: String,
+    tick: u64,
     buffer: Box<[u8; READ_BUFFER_BYTES]>,
     header: Header,
     records: Vec<Record>,
@@ -96,6 +101,7 @@ impl<'s> Recorder<'s> {
             cpu_at_start_ns,
             first: BTreeMap::new(),
             interrupted: false,
+            tick: 0,
             buffer: Box::new([0; READ_BUFFER_BYTES]),
             header,
             records: Vec::new(),
@@ -210,14 +216,18 @@ impl<'s> Recorder<'s> {
             out: &mut self.records,
             buffer: &mut self.buffer,
         };
-        for watched in self.watched.values_mut() {
+        self.tick += 1;
+        // The more run, the less often each one's stack is read: this, too, bounds the tool's own cost.
+        let every =
+            (self.watched.len() as u64).div_ceil(WORKERS_PER_STACK_TICK).clamp(1, MOST_TICKS_PER_STACK);
+        for (turn, watched) in (self.tick..).zip(self.watched.values_mut()) {
             // Each process gets its part of the budget, and at least one.
             let budget = if others <= OTHERS_PER_TICK {
                 watched.others()
             } else {
                 (watched.others() * OTHERS_PER_TICK / others).max(1)
             };
-            watched.sample(budget, &mut context, &mut samples);
+            watched.sample(budget, turn.is_multiple_of(every), &mut context, &mut samples);
         }
         for sample in &samples {
             self.first.entry(sample.tid).or_insert((at_ns, sample.run_ns + sample.delay_ns));

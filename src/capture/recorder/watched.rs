@@ -97,18 +97,25 @@ impl Watched {
         self.threads.len().saturating_sub(1)
     }
 
-    /// Samples the loop thread and, in turn, at most `budget` of the others.
-    pub fn sample(&mut self, budget: usize, context: &mut Context<'_>, samples: &mut Vec<ThreadSample>) {
+    /// Samples the loop thread and, in turn, at most `budget` of the others. `stacks` says whether the stacks of running
+    /// threads are read this time; a thread that has fallen asleep is always looked at.
+    pub fn sample(
+        &mut self,
+        budget: usize,
+        stacks: bool,
+        context: &mut Context<'_>,
+        samples: &mut Vec<ThreadSample>,
+    ) {
         let from = samples.len();
         let loop_tid = self.facts.loop_tid;
-        self.sample_thread(loop_tid, context, samples);
+        self.sample_thread(loop_tid, stacks, context, samples);
         if budget > 0 && self.facts.role != Role::Arbiter {
             let after = self.threads.range(self.next_other..).map(|(t, _)| *t);
             let before = self.threads.range(..self.next_other).map(|(t, _)| *t);
             let turn: Vec<i32> = after.chain(before).filter(|t| *t != loop_tid).take(budget).collect();
             self.next_other = turn.last().map_or(0, |t| t + 1);
             for tid in turn {
-                self.sample_thread(tid, context, samples);
+                self.sample_thread(tid, stacks, context, samples);
             }
         }
         if let Some(python) = &mut self.python
@@ -126,7 +133,13 @@ impl Watched {
         }
     }
 
-    fn sample_thread(&mut self, tid: i32, context: &mut Context<'_>, samples: &mut Vec<ThreadSample>) {
+    fn sample_thread(
+        &mut self,
+        tid: i32,
+        stacks: bool,
+        context: &mut Context<'_>,
+        samples: &mut Vec<ThreadSample>,
+    ) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
         let sched = thread.files.schedstat(context.buffer);
         context.sources.count(Source::Schedstat, &sched);
@@ -176,7 +189,13 @@ impl Watched {
                     _ => Vec::new(),
                 };
             }
-            let pace = if doing == Doing::Running { Pace::Running } else { Pace::Asleep };
+            let running = doing == Doing::Running;
+            let pace = if running { Pace::Running } else { Pace::Asleep };
+            if running && !stacks {
+                thread.last = Some(sample.clone());
+                samples.push(sample);
+                return;
+            }
             let stack = python.stack(thread.ns_tid, pace, context.interner, context.out);
             context.sources.counted(Source::Stack, stack.is_some());
             sample.stack = stack;

@@ -40,7 +40,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let slots = f.slots.capacity > 0;
     let kinds = if slots { HOLDS_SLOT } else { BLOCKS_LOOP };
     let tally = f.judged();
-    if tally.total() == 0 {
+    if tally.total() == 0 || !f.serves() {
         return None;
     }
     // A sleep below application frames blocks the loop even where its kind could not be told.

@@ -23,7 +23,7 @@ use crate::diagnose::thresholds::{BLOCKED_GAP_NS, COMPUTING_DEMAND, SAME_PLACE};
 pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     // A pool's main thread only accepts; its slots are judged by other rules.
-    if f.main.total() == 0 || f.process.facts.worker_class == Some(WorkerClass::Gthread) {
+    if f.main.total() == 0 || !f.serves() || f.process.facts.worker_class == Some(WorkerClass::Gthread) {
         return None;
     }
     let demand = f.main.demand();
