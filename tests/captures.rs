@@ -79,7 +79,7 @@ fn disguise(value: &mut serde_json::Value) {
             for (key, field) in fields.iter_mut() {
                 match key.as_str() {
                     "pid" | "tid" | "loop_tid" | "ppid" if field.is_i64() => {
-                        *field = (field.as_i64().unwrap() + 100_000).into()
+                        *field = (field.as_i64().unwrap() + 100_000).into();
                     }
                     "pids" => {
                         for pid in field.as_array_mut().into_iter().flatten() {
@@ -87,7 +87,7 @@ fn disguise(value: &mut serde_json::Value) {
                         }
                     }
                     "function" if application => {
-                        *field = format!("f{}", field.as_str().unwrap_or_default().len()).into()
+                        *field = format!("f{}", field.as_str().unwrap_or_default().len()).into();
                     }
                     _ => disguise(field),
                 }

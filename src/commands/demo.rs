@@ -9,6 +9,7 @@ use super::portal::{find, tell, trigger};
 use super::{diagnose, portal};
 use crate::cli::{Cli, DemoArgs};
 use crate::error::{Error, Result};
+use crate::observe::signals;
 use crate::portal::Stack;
 use crate::portal::faults::Fault;
 use crate::portal::load::{Load, Plan};
@@ -19,7 +20,7 @@ const FAULT_SECONDS: u32 = 30;
 
 /// Shows a fault and its diagnosis. The exit code is that of the diagnosis turned around: a fault that was found is 0.
 pub fn run(args: &DemoArgs) -> Result<u8> {
-    diagnose::catch_signals();
+    signals::catch();
     let name = args.fault.as_deref().unwrap_or("spin_watcher");
     let stack = args.stack.map_or(Stack::Modern, Into::into);
     let class = args.worker_class.clone().unwrap_or_else(|| default_class(name).to_owned());

@@ -1,9 +1,8 @@
 //! `stallscope PID`: find the server, look at it for three seconds, judge, report.
 
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal as OsSignal, sigaction};
+use nix::sys::signal::Signal as OsSignal;
 
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{Capture, Header, Record};
@@ -14,15 +13,13 @@ use crate::diagnose;
 use crate::diagnose::model::Code;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::FileBudget;
+use crate::observe::signals;
 use crate::report::exit::Signal;
 use crate::report::output::Output;
 use crate::report::style::{Place, Style};
 use crate::report::text::{Detail, TextOptions};
 use crate::report::{self, Form, exit};
 use crate::target::{Selector, Server};
-
-/// Number of the signal that asked the tool to stop.
-static STOP: AtomicI32 = AtomicI32::new(0);
 
 /// Looks or replays, judges and reports. Gives the exit code.
 pub fn run(args: &DiagnoseArgs) -> Result<u8> {
@@ -34,11 +31,8 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     };
     // What is judged is what would be saved, so that a replay cannot differ.
     mask::capture(&mut capture, values);
-    let signal = match STOP.load(Ordering::Relaxed) {
-        0 => None,
-        n if n == OsSignal::SIGTERM as i32 => Some(Signal::Terminate),
-        _ => Some(Signal::Interrupt),
-    };
+    let signal =
+        signals::caught().map(|s| if s == OsSignal::SIGTERM { Signal::Terminate } else { Signal::Interrupt });
     // Interrupted before the first sample, it says so by its exit code and an empty report.
     if signal.is_none() && !seen_anything(&capture) {
         return Err(nothing_seen(&capture));
@@ -72,7 +66,7 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     let selector = selector(args)?;
     let pid = selector.resolve()?;
     let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
-    catch_signals();
+    signals::catch();
     let options = recorder::Options {
         rate_hz: args.rate,
         duration_ms: args.duration.as_millis() as u64,
@@ -88,7 +82,7 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     let most_ns = (args.max_duration.as_nanos() as u64).max(step_ns);
     let mut end_ns = step_ns;
     loop {
-        recorder.run(end_ns, &STOP, &mut |at_ns| progress.show(at_ns, end_ns))?;
+        recorder.run(end_ns, &signals::STOP, &mut |at_ns| progress.show(at_ns, end_ns))?;
         if recorder.ended() || end_ns >= most_ns {
             break;
         }
@@ -163,19 +157,6 @@ impl Progress {
         if self.shown {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
-    }
-}
-
-extern "C" fn remember(signal: i32) {
-    STOP.store(signal, Ordering::Relaxed);
-}
-
-/// Ctrl-C and a polite kill end the look, not the report. A second one ends the tool.
-pub fn catch_signals() {
-    let action = SigAction::new(SigHandler::Handler(remember), SaFlags::SA_RESETHAND, SigSet::empty());
-    for signal in [OsSignal::SIGINT, OsSignal::SIGTERM] {
-        // SAFETY: the handler only stores into an atomic, which is async-signal-safe.
-        let _ = unsafe { sigaction(signal, &action) };
     }
 }
 

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod parse;
 pub mod process;
 pub mod readiness;
+pub mod signals;
 pub mod sock_diag;
 pub mod sockets;
 pub mod thread_files;

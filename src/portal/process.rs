@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A process of ours, also after its starter has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Process id; also the id of its process group.
+    /// Process id.
     pub pid: i32,
     /// Start time in ticks since boot.
     pub start_time_ticks: u64,
@@ -42,15 +42,25 @@ impl Identity {
         seen.is_ok_and(|s| s.start_time_ticks == self.start_time_ticks && !matches!(s.state, 'Z' | 'X'))
     }
 
-    /// Ends it and its process group: asked first, then not.
+    /// Ends it and the processes it has started: asked first, then not. Only processes known by pid and start time are
+    /// signalled, so a number that was given to somebody else meanwhile is safe.
     pub fn end(self) {
-        if self.lives() {
-            let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
-            self.wait(PATIENCE);
+        if !self.lives() {
+            return;
         }
-        // The group's number is not given away while any member lives; with none left this does nothing.
-        let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+        let workers = self.children();
+        let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
         self.wait(PATIENCE);
+        for process in workers.into_iter().chain([self]).filter(|p| p.lives()) {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            process.wait(PATIENCE);
+        }
+    }
+
+    fn children(self) -> Vec<Self> {
+        let list =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap_or_default();
+        list.split_whitespace().filter_map(|pid| Self::of(pid.parse().ok()?)).collect()
     }
 
     fn wait(self, patience: Duration) {

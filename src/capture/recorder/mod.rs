@@ -30,9 +30,9 @@ const SLOW_NS: u64 = 250_000_000;
 /// Time between two questions to `poll` about a suspected spinner.
 const ASK_NS: u64 = 50_000_000;
 /// Processes whose running stacks are read in one tick.
-const WORKERS_PER_STACK_TICK: u64 = 4;
+const WORKERS_PER_STACK_TICK: u64 = 2;
 /// However many run, a running thread's stack is read at least every so many ticks.
-const MOST_TICKS_PER_STACK: u64 = 8;
+const MOST_TICKS_PER_STACK: u64 = 5;
 /// Longest list of mappings that is read.
 const MAX_MAPS_BYTES: u64 = 16 << 20;
 /// Demand for a processor from which a process is suspected to spin.
