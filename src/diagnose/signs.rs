@@ -5,6 +5,7 @@
 //! blocked; it may begin before the window, where the last beat tells so. Pure.
 
 use super::activity::{Activity, Reader};
+use super::known;
 use super::stack::Place;
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{ServerKind, WorkerClass};
@@ -52,7 +53,9 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
         let place = reader.stack(sample.value).map(|s| s.place);
         stacks += u64::from(place.is_some());
         let activity = reader.meaning(sample.value, sample.at_ns).activity;
-        let in_loop = place == Some(Place::Loop) && activity == Activity::Runnable;
+        // Giving way to the loop is as good a sign as the loop itself.
+        let yields = || reader.stack(sample.value).is_some_and(|s| s.innermost_in(known::YIELDS));
+        let in_loop = activity == Activity::Runnable && (place == Some(Place::Loop) || yields());
         if activity == Activity::OwnPoller || in_loop {
             signs.push(sample.at_ns as i64);
         }
@@ -63,15 +66,11 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
     for beat in &process.beats {
         let at = before(beat.at_ns, beat.value.age_ns);
         signs.push(at);
-        // No other beat was due before the cadence had passed: where nothing else was seen (before the window, or
-        // without stacks) silence means something only from then on.
+        // No other beat was due before the cadence had passed: silence means something only from then on. Before the
+        // window, where nothing else was seen, that holds up to its start.
         let due = at + cadence_ns;
-        if at < view.window.start_ns as i64 {
-            signs.push(due.min(view.window.start_ns as i64));
-        }
-        if stacks == 0 {
-            signs.push(due.min(view.window.end_ns as i64));
-        }
+        let until = if at < view.window.start_ns as i64 { view.window.start_ns } else { view.window.end_ns };
+        signs.push(due.min(until as i64));
     }
     let quick_beat =
         server.kind == ServerKind::Gunicorn && cadence_ns == 1_000_000_000 && !process.beats.is_empty();

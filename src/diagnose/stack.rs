@@ -164,10 +164,14 @@ fn modal_line(lines: impl Iterator<Item = (u32, u64)>) -> u32 {
         .map_or(0, |(line, _)| line)
 }
 
-/// The frame to name: the innermost one of the application on a path (outermost first), else the innermost of all.
+/// The frame to name: the innermost one of the application on a path (outermost first), else the innermost of all. An
+/// expression without a name of its own is named by the function around it.
 #[must_use]
 pub fn culprit(path: &[Frame]) -> Option<&Frame> {
-    path.iter().rev().find(|f| is_application(f)).or(path.last())
+    let anonymous = |f: &Frame| known::plain_name(&f.function).starts_with('<');
+    let mine: Vec<&Frame> = path.iter().rev().filter(|f| is_application(f)).collect();
+    let named = mine.windows(2).find(|w| !(anonymous(w[0]) && w[0].file == w[1].file)).map(|w| w[0]);
+    named.or(mine.last().copied()).or(path.last())
 }
 
 #[cfg(test)]
