@@ -249,7 +249,7 @@ fn busy_waiter(f: &Features<'_, '_>) -> Option<Frame> {
     let stacks = loop_stacks(f, |s| s.place == Place::Callback);
     let seen: u64 = stacks.iter().map(|(_, n)| n).sum();
     let path = common_path(&stacks, SAME_PLACE);
-    culprit(&path).filter(|frame| is_application(frame) && part(seen, running) >= 0.05).cloned()
+    culprit(&path).filter(|frame| is_application(frame) && part(seen, running) >= 0.02).cloned()
 }
 
 fn loop_stacks<'v, 'a>(f: &Features<'v, 'a>, wanted: fn(&Stack<'_>) -> bool) -> Vec<(&'v Stack<'a>, u64)> {
