@@ -245,7 +245,9 @@ fn callback(f: &Features<'_, '_>) -> Option<Frame> {
 
 /// The greenlet or task that yields and is called again: it must account for much of the running time.
 fn busy_waiter(f: &Features<'_, '_>) -> Option<Frame> {
-    let running: u64 = f.runnable_at.values().sum();
+    // A greenlet that switches all the time often changes under our reading: only readings that held still count.
+    let running: u64 =
+        f.runnable_at.iter().filter(|(place, _)| **place != Place::Other).map(|(_, n)| n).sum();
     let stacks = loop_stacks(f, |s| s.place == Place::Callback);
     let seen: u64 = stacks.iter().map(|(_, n)| n).sum();
     let path = common_path(&stacks, SAME_PLACE);
