@@ -139,6 +139,21 @@ impl Rig {
         Report { json, exit: out.status.code() }
     }
 
+    /// The report, looked at again where other work on this machine had the processors meanwhile: that is a true
+    /// verdict, and not the one that is tested.
+    pub fn look_in_peace(&self, expected: &str) -> Report {
+        for _ in 0..2 {
+            let report = self.look(&[]);
+            let disturbed =
+                report.code() == "cpu_starved" && ["neighbours", "steal"].contains(&report.subcause());
+            if !disturbed || expected == "cpu_starved" {
+                return report;
+            }
+            eprintln!("other work has the processors: looking again");
+        }
+        self.look(&[])
+    }
+
     /// The target is as it was: same processes, not traced, not stopped.
     pub fn unharmed(self) {
         let after = states(self.portal.arbiter_pid);
@@ -218,8 +233,9 @@ pub fn check_on(setup: &Setup<'_>, fault: &str, also: impl FnOnce(&Report)) {
     let fault = by_name(fault).unwrap();
     let Some(rig) = Rig::up(setup) else { return };
     rig.trigger(fault, 30);
-    let report = rig.look(&[]);
-    report.expect(fault.expected_of(setup.class).unwrap());
+    let expected = fault.expected_of(setup.class).unwrap();
+    let report = rig.look_in_peace(expected);
+    report.expect(expected);
     if setup.class != "builtin" {
         assert_eq!(report.arbiter()["verdict"]["code"], "arbiter_normal", "{:#}", report.arbiter());
     }
