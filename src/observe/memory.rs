@@ -3,28 +3,48 @@
 //! `/proc/PID/mem`, kept open, is bound to the process (after exec or death it reads nothing) and cannot hang on a page
 //! that is never served. Where it may not be opened but the kernel's remote read is allowed, `remoteprocess` reads; its
 //! `lock()` is never called. Nothing here can write: the file is opened for reading.
+//!
+//! For many pages at once the kernel's vectored remote read is the cheapest and the nearest to one instant. It goes by
+//! process id, and may hang on a page that is never served, so it is only used for pages that the file has given before.
 
+use std::cell::Cell;
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 
+use nix::errno::Errno;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
 use remoteprocess::ProcessMemory as _;
 
 use super::kernel_file::{ProcDir, Seen, Unseen};
-use crate::python::memory::{MemoryReader, ReadError};
+use crate::python::memory::{MemoryReader, PAGE, ReadError};
 
 /// The memory of a process.
-pub enum Memory {
-    /// Through the kept-open file.
+pub struct Memory {
+    pid: Pid,
+    door: Door,
+    /// Cleared when the kernel refuses the vectored read, as a seccomp filter may.
+    vectored: Cell<bool>,
+}
+
+enum Door {
+    /// The kept-open file.
     File(File),
-    /// Through the kernel's remote read.
+    /// The kernel's remote read.
     Remote(remoteprocess::Process),
 }
 
 impl Memory {
     /// Opens the memory of a process.
     pub fn open(process: &ProcDir) -> Seen<Self> {
+        let door = Self::door(process)?;
+        Ok(Self { pid: Pid::from_raw(process.pid()), door, vectored: Cell::new(true) })
+    }
+
+    fn door(process: &ProcDir) -> Seen<Door> {
         match process.open_file("mem") {
-            Ok(file) => Ok(Self::File(file)),
+            Ok(file) => Ok(Door::File(file)),
             Err(Unseen::Denied) => {
                 let remote = remoteprocess::Process::new(process.pid()).map_err(|_| Unseen::Denied)?;
                 // One byte of its program tells whether the kernel would let us.
@@ -36,17 +56,37 @@ impl Memory {
                     .and_then(|a| usize::from_str_radix(a, 16).ok())
                     .ok_or(Unseen::Denied)?;
                 remote.read(first, &mut [0; 1]).map_err(|_| Unseen::Denied)?;
-                Ok(Self::Remote(remote))
+                Ok(Door::Remote(remote))
             }
             Err(other) => Err(other),
+        }
+    }
+
+    /// The pages in one system call; `None` when it could not be made.
+    fn vectored(&self, pages: &[u64], buffer: &mut [u8]) -> Option<usize> {
+        let mut ranges: Vec<RemoteIoVec> = Vec::with_capacity(pages.len());
+        for page in pages {
+            let base = usize::try_from(*page).ok()?;
+            match ranges.last_mut() {
+                Some(last) if last.base + last.len == base => last.len += PAGE as usize,
+                _ => ranges.push(RemoteIoVec { base, len: PAGE as usize }),
+            }
+        }
+        match process_vm_readv(self.pid, &mut [IoSliceMut::new(buffer)], &ranges) {
+            Ok(read) => Some(read),
+            Err(Errno::EPERM | Errno::ENOSYS | Errno::EACCES) => {
+                self.vectored.set(false);
+                None
+            }
+            Err(_) => None,
         }
     }
 }
 
 impl MemoryReader for Memory {
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        match self {
-            Self::File(file) => match file.read_at(buffer, address) {
+        match &self.door {
+            Door::File(file) => match file.read_at(buffer, address) {
                 Ok(0) if !buffer.is_empty() => Err(ReadError::Gone),
                 Ok(n) if n == buffer.len() => Ok(()),
                 Ok(_) => Err(ReadError::Unmapped),
@@ -56,10 +96,22 @@ impl MemoryReader for Memory {
                     _ => ReadError::Unmapped,
                 }),
             },
-            Self::Remote(process) => {
+            Door::Remote(process) => {
                 let address = usize::try_from(address).map_err(|_| ReadError::Unmapped)?;
                 process.read(address, buffer).map_err(|_| ReadError::Unmapped)
             }
         }
+    }
+
+    fn read_pages(&self, pages: &[u64], buffer: &mut [u8]) -> Result<(), ReadError> {
+        // A single page is cheaper through the file. What the vectored read did not give, the file explains.
+        let whole =
+            pages.len() > 1 && self.vectored.get() && self.vectored(pages, buffer) == Some(buffer.len());
+        if !whole {
+            for (page, room) in pages.iter().zip(buffer.chunks_exact_mut(PAGE as usize)) {
+                self.read(*page, room)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Code objects, resolved once: function, file and lines.
 //!
 //! Cached by address. An address can be given to another code object later, so the cache remembers what it was made of
-//! and is asked to check whenever a frame is new at its place.
+//! and checks whenever a frame is new at its place.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,8 @@ pub struct Code {
     pub function: String,
     /// File name as compiled.
     pub file: String,
+    first_traceable: Option<i64>,
+    length: Option<i64>,
     first_line: u32,
     lines: Vec<u8>,
     identity: [u64; 3],
@@ -43,18 +45,14 @@ impl Codes {
         self.all.get(id as usize)
     }
 
-    /// The number of the code object at an address. With `check`, what is there now is compared with what was there.
+    /// The number of the code object at an address. What is there now is compared with what was there.
     pub fn resolve(
         &mut self,
         memory: &dyn MemoryReader,
         layout: &Layout,
         address: u64,
-        check: bool,
     ) -> Result<u32, ReadError> {
         let known = self.by_address.get(&address).copied();
-        if let Some(id) = known.filter(|_| !check) {
-            return Ok(id);
-        }
         let mut body = [0; CODE_BYTES];
         memory.read(address, &mut body)?;
         let field = |at| word_at(&body, at).ok_or(ReadError::Unmapped);
@@ -71,6 +69,15 @@ impl Codes {
         let code = Code {
             function: object::text(memory, layout, identity[1])?,
             file: object::text(memory, layout, identity[0])?,
+            // An object with its instructions inside has their number where all objects of variable size have it.
+            length: match layout.instruction {
+                Instruction::Index { .. } => None,
+                Instruction::Pointer { .. } => Some((field(16)? as i64).saturating_mul(2)),
+            },
+            first_traceable: match layout.code_first_traceable() {
+                Some(at) => Some(i64::from(memory.half(address.wrapping_add(at))? as i32) * 2),
+                None => None,
+            },
             first_line: half_at(&body, layout.code_first_line).unwrap_or(0),
             lines: object::bytes(memory, identity[2], MAX_LINES)?,
             identity,
@@ -99,12 +106,29 @@ impl Code {
     /// The line at which a frame of this code stands, by the word that its instruction field holds. 0 when unknown.
     #[must_use]
     pub fn line(&self, layout: &Layout, instruction: u64) -> u32 {
-        let offset = match layout.instruction {
+        let offset = self.offset(layout, instruction);
+        line_at(layout.line_format, &self.lines, self.first_line, offset).unwrap_or(0)
+    }
+
+    /// Whether a frame of this code can stand at this instruction: between the one before its first and its last.
+    #[must_use]
+    pub fn holds(&self, layout: &Layout, instruction: u64) -> bool {
+        self.length.is_none_or(|length| (-2..length).contains(&self.offset(layout, instruction)))
+    }
+
+    /// Whether a frame has begun to run the function.
+    #[must_use]
+    pub fn has_begun(&self, layout: &Layout, instruction: u64) -> bool {
+        self.first_traceable.is_none_or(|first| self.offset(layout, instruction) >= first)
+    }
+
+    /// Bytes from the first instruction.
+    fn offset(&self, layout: &Layout, instruction: u64) -> i64 {
+        match layout.instruction {
             Instruction::Index { unit, .. } => i64::from(instruction as u32 as i32) * unit,
             Instruction::Pointer { code, .. } => {
                 instruction.wrapping_sub(self.address.wrapping_add(code)) as i64
             }
-        };
-        line_at(layout.line_format, &self.lines, self.first_line, offset).unwrap_or(0)
+        }
     }
 }

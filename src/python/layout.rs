@@ -47,6 +47,26 @@ pub enum Instruction {
     },
 }
 
+/// What a frame tells of its being in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameUse {
+    /// A byte that has one of these values while its function runs (up to 3.10).
+    State {
+        /// Offset in the frame.
+        at: usize,
+        /// Running, and being unwound by an exception where that is told apart.
+        active: [u8; 2],
+    },
+    /// The top of its values (i32) is kept elsewhere, and this one negative, while the frame itself executes or calls C;
+    /// while it waits for a function in Python it is not negative (3.11 to 3.13).
+    StackTop {
+        /// Offset in the frame.
+        at: usize,
+        /// Offset of a byte that says that it was called out of C. Later versions put a frame of their own in between.
+        entry: Option<usize>,
+    },
+}
+
 /// How addresses become lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFormat {
@@ -92,8 +112,12 @@ pub struct Layout {
     pub frame_code: usize,
     /// Where execution stands.
     pub instruction: Instruction,
-    /// Frame to its owner byte, and the first owner whose frames are the interpreter's own.
-    pub frame_owner: Option<(usize, u8)>,
+    /// Frame to its owner byte, where it has one.
+    pub frame_owner: Option<usize>,
+    /// The first owner whose frames are the interpreter's own.
+    pub internal_owner: u8,
+    /// What a frame tells of its being in use.
+    pub frame_use: FrameUse,
     /// Code object to its file name.
     pub code_filename: usize,
     /// Code object to its name: the qualified one where there is one.
@@ -111,9 +135,34 @@ pub struct Layout {
 }
 
 /// Bytes of a frame that are looked at: the header of the largest kind.
-pub const FRAME_BYTES: usize = 128;
+pub const FRAME_BYTES: usize = 120;
+/// The same where it lies on the thread's own stack: nothing of the locals behind it.
+const SHORT_FRAME_BYTES: usize = 72;
+/// Bytes of a thread's state that are looked at.
+pub const STATE_BYTES: usize = 192;
 /// Bytes of a code object that are looked at.
 pub const CODE_BYTES: usize = 160;
+
+impl Layout {
+    /// Bytes of a frame that are looked at.
+    #[must_use]
+    pub const fn frame_header(&self) -> usize {
+        match self.frames {
+            FrameKind::Object { .. } => FRAME_BYTES,
+            FrameKind::Indirect { .. } | FrameKind::Direct { .. } => SHORT_FRAME_BYTES,
+        }
+    }
+
+    /// Code object to the instruction (i32, in units) at which a frame begins to be one of its own, where there is such a
+    /// field: it stands before the instructions.
+    #[must_use]
+    pub const fn code_first_traceable(&self) -> Option<u64> {
+        match self.instruction {
+            Instruction::Index { .. } => None,
+            Instruction::Pointer { code, .. } => code.checked_sub(16),
+        }
+    }
+}
 
 const V3_8: Layout = Layout {
     interpreters_head: 32,
@@ -128,6 +177,8 @@ const V3_8: Layout = Layout {
     frame_code: 32,
     instruction: Instruction::Index { at: 104, unit: 1 },
     frame_owner: None,
+    internal_owner: u8::MAX,
+    frame_use: FrameUse::State { at: 116, active: [1, 1] },
     code_filename: 104,
     code_name: 112,
     code_first_line: 40,
@@ -137,8 +188,12 @@ const V3_8: Layout = Layout {
     gil: GilAt::Runtime(1368),
 };
 const V3_9: Layout = Layout { gil: GilAt::Runtime(568), ..V3_8 };
-const V3_10: Layout =
-    Layout { instruction: Instruction::Index { at: 96, unit: 2 }, line_format: LineFormat::Pairs, ..V3_9 };
+const V3_10: Layout = Layout {
+    instruction: Instruction::Index { at: 96, unit: 2 },
+    frame_use: FrameUse::State { at: 108, active: [0, 2] },
+    line_format: LineFormat::Pairs,
+    ..V3_9
+};
 const V3_11: Layout = Layout {
     interpreters_head: 40,
     threads_head: 16,
@@ -148,7 +203,9 @@ const V3_11: Layout = Layout {
     frame_previous: 48,
     frame_code: 32,
     instruction: Instruction::Pointer { at: 56, code: 184 },
-    frame_owner: None,
+    frame_owner: Some(69),
+    internal_owner: 3,
+    frame_use: FrameUse::StackTop { at: 64, entry: Some(68) },
     code_filename: 112,
     code_name: 128,
     code_first_line: 72,
@@ -165,7 +222,8 @@ const V3_12: Layout = Layout {
     frame_previous: 8,
     frame_code: 0,
     instruction: Instruction::Pointer { at: 56, code: 192 },
-    frame_owner: Some((70, 3)),
+    frame_owner: Some(70),
+    frame_use: FrameUse::StackTop { at: 64, entry: None },
     code_first_line: 68,
     text: (40, 56),
     gil: GilAt::Interpreter(384),
@@ -225,10 +283,10 @@ pub fn own_table_3_13(memory: &dyn MemoryReader, runtime: u64) -> Option<Layout>
         frames: FrameKind::Direct { thread_frame: pointer(184)? },
         thread_id: pointer(192)?,
         native_thread_id: Some(pointer(200)?),
-        frame_previous: small(232, FRAME_BYTES)?,
-        frame_code: small(240, FRAME_BYTES)?,
-        instruction: Instruction::Pointer { at: small(248, FRAME_BYTES)?, code: word(344)? },
-        frame_owner: Some((small(264, FRAME_BYTES)?, 3)),
+        frame_previous: small(232, SHORT_FRAME_BYTES)?,
+        frame_code: small(240, SHORT_FRAME_BYTES)?,
+        instruction: Instruction::Pointer { at: small(248, SHORT_FRAME_BYTES)?, code: word(344)? },
+        frame_owner: Some(small(264, SHORT_FRAME_BYTES + 7)?),
         code_filename: small(280, CODE_BYTES)?,
         code_name: small(296, CODE_BYTES)?,
         code_lines: small(304, CODE_BYTES)?,
@@ -250,7 +308,19 @@ mod tests {
             let at = match l.instruction {
                 Instruction::Index { at, .. } | Instruction::Pointer { at, .. } => at,
             };
-            assert!([l.frame_previous, l.frame_code, at].iter().all(|o| o + 8 <= FRAME_BYTES), "3.{minor}");
+            let header = l.frame_header();
+            assert!(header <= FRAME_BYTES);
+            assert!([l.frame_previous, l.frame_code, at].iter().all(|o| o + 8 <= header), "3.{minor}");
+            assert!(l.frame_owner.is_none_or(|owner| owner < header), "3.{minor}");
+            let (FrameUse::State { at, .. } | FrameUse::StackTop { at, .. }) = l.frame_use;
+            assert!(at + 4 <= header, "3.{minor}");
+            assert!(
+                [Some(l.thread_interpreter), Some(l.thread_next), Some(l.thread_id), l.native_thread_id]
+                    .iter()
+                    .flatten()
+                    .all(|o| *o + 8 <= STATE_BYTES as u64),
+                "3.{minor}"
+            );
             assert!(
                 [l.code_filename, l.code_name, l.code_first_line, l.code_lines]
                     .iter()

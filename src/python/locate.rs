@@ -5,13 +5,16 @@
 
 use super::elf::{Image, Symbol};
 use super::layout::{COOKIE, Layout, known, own_table_3_13};
-use super::memory::{MemoryReader, ReadError, word_at};
+use super::memory::{MemoryReader, ReadError, half_at, word_at};
 use crate::target::maps::Mapping;
 
 /// Most of a mapped file's writable part that is searched for an interpreter without symbols.
 const MAX_SEARCH: u64 = 8 << 20;
 /// Size that is assumed for the state when no symbol tells it.
 const ASSUMED_SIZE: u64 = 64 << 10;
+
+/// Glibc's thread structure is some 2 KiB long.
+const MAX_TID_OFFSET: u64 = 8 << 10;
 
 /// A version of `CPython`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +45,8 @@ pub struct Interpreter {
     pub runtime_end: u64,
     /// Where its fields are.
     pub layout: Layout,
+    /// Where the C library keeps the kernel's id in its thread structure, as far as the library tells.
+    pub pthread_tid_offset: Option<u64>,
 }
 
 /// Why there is no interpreter that can be read.
@@ -119,7 +124,34 @@ fn one(path: &str, mappings: &[Mapping], memory: &dyn MemoryReader) -> Result<In
         runtime_start: runtime.address,
         runtime_end: runtime.address.saturating_add(size),
         layout: own.unwrap_or(layout),
+        // Later versions keep the kernel's id themselves.
+        pthread_tid_offset: layout
+            .native_thread_id
+            .map_or_else(|| pthread_tid_offset(mappings, memory), |_| None),
     })
+}
+
+/// What glibc exports for debuggers: {bits, count, offset} of the kernel's id in its thread structure. Before 2.34 that
+/// is in a library of its own.
+fn pthread_tid_offset(mappings: &[Mapping], memory: &dyn MemoryReader) -> Option<u64> {
+    let mut tried = "";
+    for mapping in mappings.iter().filter(|m| m.path.starts_with('/') && m.offset == 0) {
+        let name = mapping.path.rsplit('/').next().unwrap_or_default();
+        let libc = ["libc.so", "libc-", "libpthread"].iter().any(|start| name.starts_with(start));
+        if !libc || mapping.path == tried {
+            continue;
+        }
+        tried = &mapping.path;
+        let Ok(Some(image)) = Image::open(memory, mapping.start) else { continue };
+        let Ok(Some(symbol)) = image.symbol(memory, "_thread_db_pthread_tid") else { continue };
+        let mut body = [0; 12];
+        if memory.read(symbol.address, &mut body).is_ok()
+            && (half_at(&body, 0), half_at(&body, 4)) == (Some(32), Some(1))
+        {
+            return half_at(&body, 8).map(u64::from).filter(|at| at % 4 == 0 && *at < MAX_TID_OFFSET);
+        }
+    }
+    None
 }
 
 /// From 3.13 on the state begins with a cookie, which a stripped program has as well.

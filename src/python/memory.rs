@@ -14,10 +14,22 @@ pub enum ReadError {
     Gone,
 }
 
+/// Bytes of a page.
+pub const PAGE: u64 = 4_096;
+
 /// Reads memory of a process. All of a range or an error, never a part.
 pub trait MemoryReader {
     /// Reads `buffer.len()` bytes at an address.
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
+
+    /// Reads whole pages, as nearly at one instant as can be. Only pages that [`MemoryReader::read`] has read before may
+    /// be asked for: that one cannot hang on a page which is never served.
+    fn read_pages(&self, pages: &[u64], buffer: &mut [u8]) -> Result<(), ReadError> {
+        for (page, room) in pages.iter().zip(buffer.chunks_exact_mut(PAGE as usize)) {
+            self.read(*page, room)?;
+        }
+        Ok(())
+    }
 
     /// A 64-bit word.
     fn word(&self, address: u64) -> Result<u64, ReadError> {

@@ -1,9 +1,10 @@
 //! READ: bytes of a live interpreter → frames.
 //!
 //! Sees the target only through a [`MemoryReader`]; never stops it and never writes. [`locate`] finds the interpreter,
-//! [`layout`] says where its fields are, [`reader`] reads threads, frames and the holder of the interpreter lock,
-//! [`code`] turns code objects into names and lines. Everything read is foreign: every length is capped, every walk
-//! bounded, and what changed while it was read is thrown away and read again.
+//! [`layout`] says where its fields are, [`walk`] reads a chain of frames, [`reader`] decides which chain to believe, who
+//! the threads are and who holds the interpreter lock, [`code`] turns code objects into names and lines. Everything read
+//! is foreign: every length is capped, every walk bounded, and what changed while it was read is thrown away and read
+//! again.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 pub mod code;
@@ -14,6 +15,7 @@ pub mod locate;
 pub mod memory;
 pub mod object;
 pub mod reader;
+pub mod walk;
 
 pub use locate::{Interpreter, NoInterpreter};
 pub use memory::{MemoryReader, ReadError};

@@ -1,28 +1,32 @@
 //! Threads, their frames, and who holds the interpreter lock.
 //!
-//! The target runs while it is read, so a chain of frames may change under the walk. A stack is accepted only if the
-//! innermost frame is the same before and after, and every frame that was passed still holds the same bytes when all of
-//! them are read again; otherwise it is torn, counted, and read again a few times. Once again is not enough for a thread
-//! that runs: two call chains in turn can give the same mixture twice when our readings fall into step with them. So
-//! its frames are read several times more, at uneven distances.
+//! The target runs while it is read, so a chain of frames may change under the walk. A stack is accepted only if
+//!
+//! - it is the one that was accepted last from this thread; or
+//! - readings after each other give the same chain, and in the last one all callers wait for their callees, as far as the
+//!   version lets that be seen: two readings of a sleeping thread, three of one that may run.
+//!
+//! Anything else is torn, counted, and read again a few times. Two call chains in turn can give the same mixture twice:
+//! the halves of a frame's header may be copied some ten nanoseconds apart, which makes about one reading in a thousand
+//! of the fastest possible targets look sound when it is not; and our readings can fall into step with the target. So
+//! there are three, an uneven while apart.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::code::{Code, Codes};
-use super::layout::{FRAME_BYTES, FrameKind, GilAt, Instruction, Layout};
+use super::layout::{GilAt, Layout};
 use super::locate::Interpreter;
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
+use super::walk::{Link, Owner, State, Walker};
 
-/// Deepest stack that is read to its root.
-const MAX_DEPTH: usize = 1_024;
 /// Longest list of threads.
 const MAX_THREADS: usize = 4_096;
-/// How often a stack that changes under the walk is read again.
-const TRIES: usize = 8;
-/// Bytes read at once: frames of one thread lie close together, callers below callees.
-const BLOCK: usize = 4_096;
-/// `tid` in glibc's `struct pthread`, where Python does not keep the kernel's id itself (up to 3.10).
+/// Most interpreters of one process.
+const MAX_INTERPRETERS: usize = 64;
+/// How often a stack is read before it is given up.
+const TRIES: usize = 12;
+/// `tid` in glibc's `struct pthread` (x86-64), where the library does not tell.
 const PTHREAD_TID: u64 = 720;
 
 /// A frame.
@@ -32,9 +36,6 @@ pub struct RawFrame {
     pub code: u32,
     /// Line, 0 when unknown.
     pub line: u32,
-    address: u64,
-    code_address: u64,
-    instruction: u64,
 }
 
 /// What the thread is believed to do while it is read: it decides how often the reading is checked.
@@ -44,16 +45,6 @@ pub enum Pace {
     Asleep,
     /// It may be running.
     Running,
-}
-
-impl Pace {
-    /// How often the frames are read again.
-    const fn checks(self) -> u32 {
-        match self {
-            Self::Asleep => 1,
-            Self::Running => 4,
-        }
-    }
 }
 
 /// How a reading of a stack ended.
@@ -95,9 +86,20 @@ pub struct Counts {
     pub discarded: u64,
 }
 
+/// A link of the chain that was accepted last, with its frame unless that is not to be shown.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    link: Link,
+    code: Option<u32>,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Thread {
     state: u64,
+    pthread: u64,
+    plan: Vec<u64>,
+    chain: Vec<Link>,
+    named: Vec<Named>,
     frames: Vec<RawFrame>,
     complete: bool,
 }
@@ -109,57 +111,12 @@ pub struct StackReader<M> {
     threads: HashMap<i32, Thread>,
     codes: Codes,
     counts: Counts,
-    blocks: Blocks,
-    walk: Vec<Visited>,
+    walker: Walker,
+    candidate: Vec<Link>,
+    named: Vec<Named>,
     shown: i32,
     gil: Cell<u64>,
     random: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Visited {
-    address: u64,
-    previous: u64,
-    code: u64,
-    instruction: u64,
-    skipped: bool,
-}
-
-/// The blocks of memory of the current walk.
-#[derive(Default)]
-struct Blocks {
-    starts: Vec<u64>,
-    bytes: Vec<[u8; BLOCK]>,
-    used: usize,
-}
-
-impl Blocks {
-    /// The header of the frame at an address. A block ends with it, as callers lie below.
-    fn frame(&mut self, memory: &dyn MemoryReader, address: u64) -> Result<[u8; FRAME_BYTES], ReadError> {
-        let cached = self.starts.iter().take(self.used).zip(&self.bytes).find_map(|(start, bytes)| {
-            let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
-            bytes.get(offset..offset + FRAME_BYTES)
-        });
-        if let Some(bytes) = cached {
-            return bytes.try_into().map_err(|_| ReadError::Unmapped);
-        }
-        let start = address.saturating_sub((BLOCK - FRAME_BYTES) as u64);
-        if self.used == self.bytes.len() {
-            self.bytes.push([0; BLOCK]);
-            self.starts.push(0);
-        }
-        if let (Some(block), Some(at)) = (self.bytes.get_mut(self.used), self.starts.get_mut(self.used))
-            && memory.read(start, block).is_ok()
-        {
-            *at = start;
-            self.used += 1;
-            let tail = block.get(BLOCK - FRAME_BYTES..).unwrap_or_default();
-            return tail.try_into().map_err(|_| ReadError::Unmapped);
-        }
-        let mut alone = [0; FRAME_BYTES];
-        memory.read(address, &mut alone)?;
-        Ok(alone)
-    }
 }
 
 impl<M: MemoryReader> StackReader<M> {
@@ -172,8 +129,9 @@ impl<M: MemoryReader> StackReader<M> {
             threads: HashMap::new(),
             codes: Codes::default(),
             counts: Counts::default(),
-            blocks: Blocks::default(),
-            walk: Vec::new(),
+            walker: Walker::default(),
+            candidate: Vec::new(),
+            named: Vec::new(),
             shown: 0,
             gil: Cell::new(0),
             random: 1,
@@ -212,43 +170,41 @@ impl<M: MemoryReader> StackReader<M> {
     /// Reads the list of threads anew. The list is only taken over when it was read to its end.
     pub fn refresh_threads(&mut self) -> Result<(), ReadError> {
         let layout = self.interpreter.layout;
-        let mut found: HashMap<i32, u64> = HashMap::new();
+        let mut found: HashMap<i32, (u64, u64)> = HashMap::new();
+        let mut met: HashSet<u64> = HashSet::new();
         let mut interpreter = self.memory.word(self.interpreter.runtime_start + layout.interpreters_head)?;
-        for _ in 0..64 {
+        for _ in 0..MAX_INTERPRETERS {
             if interpreter == 0 {
                 break;
             }
-            let mut state = self.memory.word(interpreter + layout.threads_head)?;
-            for _ in 0..MAX_THREADS {
-                if state == 0 {
-                    break;
-                }
-                if self.memory.word(state + layout.thread_interpreter)? != interpreter {
+            let mut address = self.memory.word(interpreter.wrapping_add(layout.threads_head))?;
+            while address != 0 {
+                let state = State::read(&self.memory, &layout, address)?;
+                // A list that comes back to where it was, or leads elsewhere, changed while it was read.
+                if state.interpreter != interpreter || met.len() >= MAX_THREADS || !met.insert(address) {
                     return Err(ReadError::Unmapped);
                 }
-                if let Some(tid) = self.native_id(state) {
-                    found.insert(tid, state);
+                if let Some(tid) = self.kernel_id(state.native_id, state.thread_id) {
+                    found.insert(tid, (address, state.thread_id));
                 }
-                state = self.memory.word(state + layout.thread_next)?;
+                address = state.next;
             }
-            interpreter = self.memory.word(interpreter + layout.interpreter_next)?;
+            interpreter = self.memory.word(interpreter.wrapping_add(layout.interpreter_next))?;
         }
-        self.threads.retain(|tid, thread| found.get(tid) == Some(&thread.state));
-        for (tid, state) in found {
-            self.threads.entry(tid).or_insert_with(|| Thread { state, ..Thread::default() });
+        self.threads.retain(|tid, thread| found.get(tid) == Some(&(thread.state, thread.pthread)));
+        for (tid, (state, pthread)) in found {
+            self.threads.entry(tid).or_insert_with(|| Thread { state, pthread, ..Thread::default() });
         }
         Ok(())
     }
 
-    fn native_id(&self, state: u64) -> Option<i32> {
-        let layout = &self.interpreter.layout;
-        let id = match layout.native_thread_id {
-            Some(at) => self.memory.word(state + at).ok()? as i32,
-            None => {
-                self.memory.half(self.memory.word(state + layout.thread_id).ok()? + PTHREAD_TID).ok()? as i32
-            }
+    /// The kernel's id of a thread: by the interpreter's own word, or by that of the C library.
+    fn kernel_id(&self, native_id: Option<i32>, pthread: u64) -> Option<i32> {
+        let by_library = || {
+            let at = self.interpreter.pthread_tid_offset.unwrap_or(PTHREAD_TID);
+            self.memory.half(pthread.wrapping_add(at)).ok().map(|id| id as i32)
         };
-        (id > 0).then_some(id)
+        native_id.or_else(by_library).filter(|id| *id > 0)
     }
 
     /// Who holds the interpreter lock at this instant.
@@ -298,145 +254,126 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Reads the stack of a thread.
     pub fn sample(&mut self, ns_tid: i32, pace: Pace) -> Sample {
-        let Some(thread) = self.threads.get(&ns_tid) else { return Sample::NoThread };
-        let state = thread.state;
         self.shown = ns_tid;
+        // Taken out of the map meanwhile, as it is compared with while all else is at work; moved, not copied.
+        let Some(thread) = self.threads.get_mut(&ns_tid) else { return Sample::NoThread };
+        let mut thread = std::mem::take(thread);
+        let sample = self.read(&mut thread, pace).unwrap_or(Sample::Unreadable);
+        match sample {
+            Sample::Torn | Sample::Unreadable => self.counts.discarded += 1,
+            Sample::NoThread => {}
+            Sample::Unchanged | Sample::Changed | Sample::NoFrame => self.counts.obtained += 1,
+        }
+        self.threads.insert(ns_tid, thread);
+        sample
+    }
+
+    /// Reads until a chain can be accepted, or gives up.
+    fn read(&mut self, thread: &mut Thread, pace: Pace) -> Result<Sample, ReadError> {
+        let layout = self.interpreter.layout;
+        // How many readings must agree with the first one.
+        let needed = match pace {
+            Pace::Asleep => 1,
+            Pace::Running => 2,
+        };
+        let mut agreed: Option<usize> = None;
         for _ in 0..TRIES {
-            match self.walk(state, pace.checks()) {
-                Ok(Some(complete)) => return self.accept(ns_tid, complete),
-                Ok(None) | Err(ReadError::Unmapped) => self.counts.torn += 1,
-                Err(_) => {
-                    self.counts.discarded += 1;
-                    return Sample::Unreadable;
+            let reading = match self.walker.read(&self.memory, &layout, thread.state, &mut thread.plan) {
+                Ok(Some(reading)) => reading,
+                Ok(None) | Err(ReadError::Unmapped) => {
+                    self.counts.torn += 1;
+                    agreed = None;
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            // A thread's state is given to another thread when it has ended.
+            if reading.thread_id != thread.pthread {
+                return Ok(Sample::NoThread);
+            }
+            if !reading.grown && self.walker.chain() == thread.chain && thread.complete == reading.complete {
+                return Ok(if thread.frames.is_empty() { Sample::NoFrame } else { Sample::Unchanged });
+            }
+            let sound = self.walker.sound(&layout);
+            let again = agreed.filter(|_| self.walker.agrees(&self.candidate)).map(|times| times + 1);
+            // A sleeper's chain does not move: that it looks odd is no sign of motion then.
+            let enough = match pace {
+                Pace::Asleep if !sound => needed + 2,
+                _ => needed,
+            };
+            let believed = again.is_some_and(|times| times >= enough) && (sound || pace == Pace::Asleep);
+            if believed && !reading.grown {
+                match self.accept(&layout, thread, reading.complete) {
+                    // What was taken for code objects are none.
+                    Err(ReadError::Unmapped) => {}
+                    accepted => return accepted,
                 }
             }
+            if again.is_none() {
+                self.counts.torn += u64::from(agreed.is_some());
+                self.candidate.clear();
+                self.candidate.extend_from_slice(self.walker.chain());
+            }
+            agreed = Some(again.unwrap_or(0));
+            if pace == Pace::Running {
+                self.wait_unevenly();
+            }
         }
-        self.counts.discarded += 1;
-        Sample::Torn
+        Ok(Sample::Torn)
     }
 
-    /// The innermost frame of a thread: the word that tells and the frame.
-    fn innermost(&self, state: u64) -> Result<u64, ReadError> {
-        match self.interpreter.layout.frames {
-            FrameKind::Object { thread_frame } | FrameKind::Direct { thread_frame } => {
-                self.memory.word(state + thread_frame)
-            }
-            FrameKind::Indirect { thread_cframe, current } => {
-                let cframe = self.memory.word(state + thread_cframe)?;
-                if cframe == 0 { Ok(0) } else { self.memory.word(cframe + current) }
-            }
+    /// A pause of a length that no target can be in step with.
+    fn wait_unevenly(&mut self) {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        for _ in 0..self.random >> 56 {
+            std::hint::spin_loop();
         }
     }
 
-    /// Walks the chain. `Some(complete)` when it is consistent, `None` when it changed meanwhile.
-    fn walk(&mut self, state: u64, checks: u32) -> Result<Option<bool>, ReadError> {
-        let layout = self.interpreter.layout;
-        self.walk.clear();
-        self.blocks.used = 0;
-        let top = self.innermost(state)?;
-        let mut address = top;
-        let mut complete = true;
-        while address != 0 {
-            if self.walk.len() >= MAX_DEPTH {
-                complete = false;
-                break;
-            }
-            let bytes = self.blocks.frame(&self.memory, address)?;
-            let visited = look(&layout, address, &bytes).ok_or(ReadError::Unmapped)?;
-            // A chain that comes back to where it was is no chain.
-            if visited.previous == address {
-                return Ok(None);
-            }
-            self.walk.push(visited);
-            address = visited.previous;
-        }
-        for check in 0..checks {
-            self.random =
-                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            for _ in 0..if check == 0 { 0 } else { self.random >> 56 } {
-                std::hint::spin_loop();
-            }
-            if !self.still_there(state, top)? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(complete))
-    }
-
-    /// Reads everything once more and compares.
-    fn still_there(&mut self, state: u64, top: u64) -> Result<bool, ReadError> {
-        let layout = self.interpreter.layout;
-        self.blocks.used = 0;
-        for (depth, visited) in self.walk.iter().enumerate() {
-            let bytes = self.blocks.frame(&self.memory, visited.address)?;
-            let Some(now) = look(&layout, visited.address, &bytes) else { return Ok(false) };
-            // The innermost frame goes on executing: its instruction may move, nothing else.
-            let instruction = if depth == 0 { now.instruction } else { visited.instruction };
-            if now != (Visited { instruction, ..*visited }) {
-                return Ok(false);
-            }
-        }
-        Ok(self.innermost(state)? == top)
-    }
-
-    /// Turns the walk into frames: code objects by number, instructions into lines.
-    fn accept(&mut self, ns_tid: i32, complete: bool) -> Sample {
-        let layout = self.interpreter.layout;
-        let Some(thread) = self.threads.get_mut(&ns_tid) else { return Sample::NoThread };
-        let visible = self.walk.iter().filter(|v| !v.skipped);
-        let same = |f: &RawFrame, v: &Visited| {
-            (f.address, f.code_address, f.instruction) == (v.address, v.code, v.instruction)
-        };
-        let count = visible.clone().count();
-        if count > 0
-            && thread.frames.len() == count
-            && thread.frames.iter().zip(visible.clone()).all(|(f, v)| same(f, v))
-        {
-            self.counts.obtained += 1;
-            return Sample::Unchanged;
-        }
-        let before: HashMap<u64, (u64, u32)> =
-            thread.frames.iter().map(|f| (f.address, (f.code_address, f.code))).collect();
-        thread.frames.clear();
+    /// Turns the chain into frames: code objects by number, instructions into lines.
+    fn accept(&mut self, layout: &Layout, thread: &mut Thread, complete: bool) -> Result<Sample, ReadError> {
+        self.name(layout, &thread.named)?;
+        std::mem::swap(&mut thread.named, &mut self.named);
+        thread.chain.clear();
+        thread.chain.extend_from_slice(self.walker.chain());
         thread.complete = complete;
-        for visited in visible {
-            // A frame that stood here with the same code at the last reading needs no second look at its code.
-            let old = before.get(&visited.address).filter(|(code, _)| *code == visited.code);
-            let id = match old {
-                Some((_, id)) => Ok(*id),
-                None => self.codes.resolve(&self.memory, &layout, visited.code, true),
+        thread.frames.clear();
+        for named in &thread.named {
+            let Some((number, code)) = named.code.and_then(|n| Some((n, self.codes.get(n)?))) else {
+                continue;
             };
-            let Ok(code) = id else {
-                thread.frames.clear();
-                self.counts.discarded += 1;
-                return Sample::Unreadable;
-            };
-            let line = self.codes.get(code).map_or(0, |c| c.line(&layout, visited.instruction));
-            thread.frames.push(RawFrame {
-                code,
-                line,
-                address: visited.address,
-                code_address: visited.code,
-                instruction: visited.instruction,
-            });
+            // A frame that has not begun to run its function is not shown by the interpreter either.
+            if named.link.owner == Owner::Generator || code.has_begun(layout, named.link.instruction) {
+                let line = code.line(layout, named.link.instruction);
+                thread.frames.push(RawFrame { code: number, line });
+            }
         }
-        self.counts.obtained += 1;
-        if thread.frames.is_empty() { Sample::NoFrame } else { Sample::Changed }
+        Ok(if thread.frames.is_empty() { Sample::NoFrame } else { Sample::Changed })
     }
-}
 
-/// What a frame's header says.
-fn look(layout: &Layout, address: u64, bytes: &[u8; FRAME_BYTES]) -> Option<Visited> {
-    let owner = layout.frame_owner.and_then(|(at, first)| Some((*bytes.get(at)?, first)));
-    let instruction = match layout.instruction {
-        Instruction::Index { at, .. } => u64::from(half_at(bytes, at)?),
-        Instruction::Pointer { at, .. } => word_at(bytes, at)?,
-    };
-    Some(Visited {
-        address,
-        previous: word_at(bytes, layout.frame_previous)?,
-        code: word_at(bytes, layout.frame_code)?,
-        instruction,
-        skipped: owner.is_some_and(|(owner, first)| owner >= first),
-    })
+    /// Gives the links of the chain their code objects. Stacks change at their inner end: counted from the root, a frame
+    /// at the place and with the code of the one before needs no second look at its code.
+    fn name(&mut self, layout: &Layout, before: &[Named]) -> Result<(), ReadError> {
+        self.named.clear();
+        let chain = self.walker.chain();
+        let deeper = chain.len().saturating_sub(before.len());
+        let shallower = before.len().saturating_sub(chain.len());
+        let before = std::iter::repeat_n(None, deeper).chain(before.iter().skip(shallower).map(Some));
+        for (link, old) in chain.iter().zip(before) {
+            let same = old.filter(|old| (old.link.address, old.link.code) == (link.address, link.code));
+            let code = match same.and_then(|old| old.code) {
+                _ if link.owner == Owner::Interpreter => None,
+                Some(number) => Some(number),
+                None => Some(self.codes.resolve(&self.memory, layout, link.code)?),
+            };
+            // The header of a frame that is being made may belong to two functions.
+            let whole = |number| self.codes.get(number).is_some_and(|c| c.holds(layout, link.instruction));
+            if code.is_some_and(|number| !whole(number)) {
+                return Err(ReadError::Unmapped);
+            }
+            self.named.push(Named { link: *link, code });
+        }
+        Ok(())
+    }
 }

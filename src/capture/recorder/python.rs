@@ -117,7 +117,7 @@ impl Python {
             *id
         } else {
             let frames: Vec<u32> =
-                self.reader.frames().iter().map(|f| interner.frame(self.named(f), out)).collect();
+                self.reader.frames().iter().map(|f| interner.frame(self.named(*f), out)).collect();
             let id = interner.stack(&frames, self.reader.complete(), out);
             self.stacks.insert(self.key.clone(), id);
             id
@@ -126,7 +126,7 @@ impl Python {
         id
     }
 
-    fn named(&self, frame: &RawFrame) -> Frame {
+    fn named(&self, frame: RawFrame) -> Frame {
         let code = self.reader.code(frame.code);
         Frame {
             function: code.map(|c| c.function.clone()).unwrap_or_default(),
