@@ -86,14 +86,16 @@ fn has_room(f: &Features<'_, '_>) -> Option<Condition> {
     })
 }
 
-/// Short connections come and go between two looks at the sockets. A loop that was met in a request's code and turns all
-/// the same has worked, whether or not an answer was seen.
+/// Short connections come and go between two looks at the sockets. A loop that spends processor time and turns all the
+/// same works, whether or not an answer was seen: for requests, or for its share of waking up to see that another worker
+/// was faster.
 fn worked(f: &Features<'_, '_>) -> Option<Condition> {
-    let n = f.at.get(&Place::Callback).copied().unwrap_or(0);
-    let seen_working = f.traffic.events == 0 && f.gaps.known && f.gaps.signs > 0 && n > 0;
-    seen_working.then(|| {
-        let observed = format!("{n} samples in the code of requests, between turns of the loop");
-        Condition::at_least("memory.stack", observed, n as f64, 1.0)
+    let turning = f.traffic.events == 0 && f.gaps.known && f.gaps.signs > 1;
+    let in_requests = f.at.get(&Place::Callback).copied().unwrap_or(0);
+    (turning && (in_requests > 0 || f.process_on_cpu >= IDLE_ON_CPU)).then(|| {
+        let signs = f.gaps.signs;
+        let observed = format!("{signs} turns of its loop seen, {in_requests} samples in requests' code");
+        Condition::at_least("memory.stack", observed, signs as f64, 2.0)
     })
 }
 
