@@ -13,24 +13,46 @@ use stallscope::python::reader::{GilHolder, Pace};
 use stallscope::python::{Sample, StackReader};
 use stallscope::target::maps;
 
-const VERSIONS: [&str; 6] = ["3.8.18", "3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0"];
+const VERSIONS: [&str; 9] =
+    ["2.7.18", "3.6.15", "3.7.16", "3.8.18", "3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0"];
+/// A Debian of its own, made by `tests/run`: newer interpreters, another C library, another root.
+const SID: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sid");
+
+/// An interpreter and how to run it.
+struct Python {
+    name: String,
+    program: Vec<String>,
+    root: Option<&'static str>,
+}
 
 /// The interpreters that are here; those that are not are named.
-fn interpreters() -> Vec<(String, PathBuf)> {
+fn interpreters() -> Vec<Python> {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let mut all: Vec<(String, PathBuf)> = VERSIONS
-        .iter()
-        .map(|v| ((*v).to_owned(), home.join(".pyenv/versions").join(v).join("bin/python")))
-        .collect();
-    all.push(("Debian's 3.11".into(), "/usr/bin/python3.11".into()));
-    all.retain(|(version, path)| {
+    let plain = |name: &str, path: PathBuf| {
+        (
+            path.clone(),
+            Python { name: name.to_owned(), program: vec![path.display().to_string()], root: None },
+        )
+    };
+    let mut all: Vec<(PathBuf, Python)> =
+        VERSIONS.iter().map(|v| plain(v, home.join(".pyenv/versions").join(v).join("bin/python"))).collect();
+    all.push(plain("Debian's 3.11", "/usr/bin/python3.11".into()));
+    for minor in ["3.13", "3.14", "3.15"] {
+        let inside = format!("/usr/bin/python{minor}");
+        let program = vec!["chroot".to_owned(), SID.to_owned(), inside.clone()];
+        all.push((
+            PathBuf::from(format!("{SID}{inside}")),
+            Python { name: format!("sid's {minor}"), program, root: Some(SID) },
+        ));
+    }
+    all.retain(|(path, python)| {
         let here = path.exists();
         if !here {
-            eprintln!("SKIPPED: Python {version}: {} is not installed", path.display());
+            eprintln!("SKIPPED: Python {}: {} is not installed", python.name, path.display());
         }
         here
     });
-    all
+    all.into_iter().map(|(_, python)| python).collect()
 }
 
 /// A Python program that says one line when it is ready and ends when its input does.
@@ -41,12 +63,20 @@ struct Program {
 }
 
 impl Program {
-    fn start(python: &PathBuf, text: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    fn start(python: &Python, text: &str) -> Self {
+        // In a root of its own the program lies below that.
+        let above = python.root.map_or_else(std::env::temp_dir, |root| PathBuf::from(root).join("tmp"));
+        let dir = tempfile::tempdir_in(above).unwrap();
         let path = dir.path().join("program.py");
         std::fs::write(&path, text).unwrap();
-        let mut child =
-            Command::new(python).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let inside = python.root.map_or(path.as_path(), |root| path.strip_prefix(root).unwrap());
+        let mut child = Command::new(&python.program[0])
+            .args(&python.program[1..])
+            .arg(std::path::Path::new("/").join(inside))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         Self { child, line, _dir: dir }
@@ -82,14 +112,15 @@ impl Drop for Program {
     }
 }
 
-const PARKED: &str = r#"
-import json, sys, threading
+/// Runs on Python 2.7 and all of Python 3.
+const PARKED: &str = r#"# -*- coding: utf-8 -*-
+from __future__ import print_function
+import ctypes, json, sys, threading
 
-ready = threading.Barrier(6)
+gettid = getattr(threading, "get_native_id", None) or (lambda: ctypes.CDLL(None).syscall(186))
 for_ever = threading.Event()
 
 def park():
-    ready.wait()
     for_ever.wait()
 
 def deep(n):
@@ -101,11 +132,17 @@ def generator():
     yield 1
     park()
 
+by_name = """
 class Größe:
     def methode(self, _=None):
         def inner():
             park()
         inner()
+"""
+if sys.version_info[0] > 2:
+    exec(by_name + "\nSize = Größe")
+else:
+    exec(by_name.replace("Größe", "Size"))
 
 def by_key(_):
     park()
@@ -118,22 +155,28 @@ several_lines = lambda: (
 targets = [
     lambda: deep(200),
     lambda: list(generator()),
-    lambda: Größe().methode(),
+    lambda: Size().methode(),
     lambda: sorted([1], key=by_key),
     several_lines,
 ]
-threads = [threading.Thread(target=t, daemon=True) for t in targets]
+tids = {}
+
+def run(n):
+    tids[n] = gettid()
+    targets[n]()
+
+threads = [threading.Thread(target=run, args=(n,)) for n in range(len(targets))]
 for t in threads:
+    t.daemon = True
     t.start()
-ready.wait()
 
 def waits(frame):
-    return frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "wait"
+    return frame and frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "wait"
 
-# All have passed the barrier; each stands still once it is in the condition of the event.
+# Each stands still once it is in the condition of the event.
 while True:
     frames = sys._current_frames()
-    if all(waits(frames[t.ident]) for t in threads):
+    if len(tids) == len(threads) and all(waits(frames.get(t.ident)) for t in threads):
         break
 
 def stack(frame):
@@ -146,8 +189,9 @@ def stack(frame):
     return out
 
 frames = sys._current_frames()
-truth = {t.native_id: stack(frames[t.ident]) for t in threads}
-print(json.dumps(truth), flush=True)
+truth = {tids[n]: stack(frames[t.ident]) for n, t in enumerate(threads)}
+print(json.dumps(truth))
+sys.stdout.flush()
 sys.stdin.read()
 "#;
 
@@ -163,7 +207,8 @@ fn outside(reader: &StackReader<Memory>) -> Stack {
 
 #[test]
 fn parked_threads_are_read_exactly_by_every_interpreter() {
-    for (version, python) in interpreters() {
+    for python in interpreters() {
+        let version = &python.name;
         let program = Program::start(&python, PARKED);
         let truth: BTreeMap<i32, Stack> = serde_json::from_str(&program.line).unwrap();
         assert_eq!(truth.len(), 5, "{version}");
@@ -187,10 +232,17 @@ fn parked_threads_are_read_exactly_by_every_interpreter() {
 }
 
 const BUSY: &str = r#"
+from __future__ import print_function
 import sys, threading
 
 parked = threading.Event()
-threading.Thread(target=parked.wait, daemon=True).start()
+
+def in_background(target):
+    thread = threading.Thread(target=target)
+    thread.daemon = True
+    thread.start()
+
+in_background(parked.wait)
 
 def work():
     n = 0
@@ -198,16 +250,18 @@ def work():
         n += 1
 
 def main():
-    print("ready", flush=True)
+    print("ready")
+    sys.stdout.flush()
     work()
 
-threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
+in_background(lambda: (sys.stdin.read(), __import__("os")._exit(0)))
 main()
 "#;
 
 #[test]
 fn the_holder_of_the_interpreter_lock_is_named() {
-    for (version, python) in interpreters() {
+    for python in interpreters() {
+        let version = &python.name;
         let program = Program::start(&python, BUSY);
         let mut reader = program.reader();
         // It says that it is ready just before it begins to compute.
@@ -225,6 +279,7 @@ fn the_holder_of_the_interpreter_lock_is_named() {
 
 /// Two chains with names of their own, called in turn as fast as possible: any mixture is a stack that never was.
 const ALTERNATING: &str = r#"
+from __future__ import print_function
 import sys, threading
 
 source = []
@@ -236,19 +291,23 @@ exec(compile("\n".join(source), "chains.py", "exec"))
 
 def main():
     a, b = a_14, b_14
-    print("ready", flush=True)
+    print("ready")
+    sys.stdout.flush()
     while True:
         a()
         b()
 
-threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
+ends = threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)))
+ends.daemon = True
+ends.start()
 main()
 "#;
 
 #[test]
 fn a_stack_that_changes_while_it_is_read_is_never_mixed() {
     const SAMPLES: u32 = 30_000;
-    for (version, python) in interpreters() {
+    for python in interpreters() {
+        let version = &python.name;
         let program = Program::start(&python, ALTERNATING);
         let mut reader = program.reader();
         let mut seen = 0_u32;
@@ -278,7 +337,7 @@ fn a_stack_that_changes_while_it_is_read_is_never_mixed() {
 
 #[test]
 fn a_target_that_ends_is_noticed() {
-    let Some((_, python)) = interpreters().pop() else { return };
+    let Some(python) = interpreters().pop() else { return };
     let mut program = Program::start(&python, BUSY);
     let mut reader = program.reader();
     assert!(matches!(reader.sample(program.pid(), Pace::Running), Sample::Changed | Sample::Torn));
@@ -290,7 +349,7 @@ fn a_target_that_ends_is_noticed() {
 
 #[test]
 fn a_target_that_becomes_another_program_is_noticed() {
-    let Some((_, python)) = interpreters().pop() else { return };
+    let Some(python) = interpreters().pop() else { return };
     let text = r#"
 import os, sys
 print("ready", flush=True)

@@ -79,7 +79,7 @@ impl Codes {
                 None => None,
             },
             first_line: half_at(&body, layout.code_first_line).unwrap_or(0),
-            lines: object::bytes(memory, identity[2], MAX_LINES)?,
+            lines: object::bytes(memory, layout, identity[2], MAX_LINES)?,
             identity,
             address,
         };

@@ -1,4 +1,4 @@
-//! Line tables: from the place in the bytecode to the line in the file. Three formats, each capped. Pure.
+//! Line tables: from the place in the bytecode to the line in the file. Four formats, each capped. Pure.
 
 use super::layout::LineFormat;
 
@@ -9,13 +9,14 @@ pub fn line_at(format: LineFormat, table: &[u8], first_line: u32, offset: i64) -
         return Some(first_line);
     }
     match format {
-        LineFormat::Lnotab => lnotab(table, first_line, offset),
+        LineFormat::Ascending => lnotab(table, first_line, offset, i64::from),
+        LineFormat::Lnotab => lnotab(table, first_line, offset, |delta| i64::from(delta.cast_signed())),
         LineFormat::Pairs => pairs(table, first_line, offset),
         LineFormat::Locations => locations(table, first_line, offset),
     }
 }
 
-fn lnotab(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
+fn lnotab(table: &[u8], first_line: u32, offset: i64, step_of_line: impl Fn(u8) -> i64) -> Option<u32> {
     let (mut address, mut line) = (0_i64, i64::from(first_line));
     for pair in table.chunks_exact(2) {
         let [step, delta] = pair else { break };
@@ -23,7 +24,7 @@ fn lnotab(table: &[u8], first_line: u32, offset: i64) -> Option<u32> {
         if address > offset {
             break;
         }
-        line += i64::from(delta.cast_signed());
+        line += step_of_line(*delta);
     }
     u32::try_from(line).ok()
 }
@@ -118,6 +119,13 @@ mod tests {
     }
 
     #[test]
+    fn python_2_only_steps_forward() {
+        let table = [2, 1, 4, 255, 2, 3];
+        let line = |offset| line_at(LineFormat::Ascending, &table, 10, offset);
+        assert_eq!([line(0), line(2), line(6), line(8)], [Some(10), Some(11), Some(266), Some(269)]);
+    }
+
+    #[test]
     fn pairs_know_places_without_a_line() {
         let table = [4, 1, 2, 128, 2, 2];
         let line = |offset| line_at(LineFormat::Pairs, &table, 10, offset);
@@ -132,7 +140,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_table_can_hurt(table: Vec<u8>, first: u32, offset: i64) {
-            for format in [LineFormat::Lnotab, LineFormat::Pairs, LineFormat::Locations] {
+            for format in [LineFormat::Ascending, LineFormat::Lnotab, LineFormat::Pairs, LineFormat::Locations] {
                 let _ = line_at(format, &table, first, offset);
             }
         }

@@ -4,8 +4,10 @@
 //! `libpython` holds no state of its own.
 
 use super::elf::{Image, Symbol};
-use super::layout::{COOKIE, Layout, known, own_table_3_13};
+use super::layout::{GilAt, Layout};
+use super::layouts::{self, NEWEST};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
+use super::own_table::{self, COOKIE};
 use crate::target::maps::Mapping;
 
 /// Most of a mapped file's writable part that is searched for an interpreter without symbols.
@@ -34,15 +36,30 @@ impl std::fmt::Display for Version {
     }
 }
 
+/// Where it is told who holds the interpreter lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gil {
+    /// At this address is the state of the thread that holds it.
+    Holder(u64),
+    /// The interpreter state has, at this offset, a pointer to the lock.
+    OfInterpreter(u64),
+    /// Nowhere that could be found.
+    Unknown,
+}
+
 /// An interpreter that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interpreter {
     /// Its version.
     pub version: Version,
-    /// Where its static state begins.
+    /// Where its static state begins: a futex between here and the end is the interpreter lock's.
     pub runtime_start: u64,
     /// Where that ends.
     pub runtime_end: u64,
+    /// Where the pointer to the first interpreter state is.
+    pub interpreters_at: u64,
+    /// Where the holder of the interpreter lock is told.
+    pub gil: Gil,
     /// Where its fields are.
     pub layout: Layout,
     /// Where the C library keeps the kernel's id in its thread structure, as far as the library tells.
@@ -58,8 +75,14 @@ pub enum NoInterpreter {
     /// A Python of a version that is not known.
     #[error("Python {0} is not supported yet")]
     Unsupported(Version),
+    /// A newer Python than is known, whose own table does not fit.
+    #[error("Python {0} is newer than this tool, and its own table of offsets is not understood")]
+    TooNew(Version),
+    /// A Python without an interpreter lock.
+    #[error("Python {0} is a free-threaded build, which is not supported yet")]
+    FreeThreaded(Version),
     /// It looks like Python, but its state was not found.
-    #[error("{0} exports no _PyRuntime")]
+    #[error("{0} exports nothing that leads to its state")]
     NoState(String),
     /// The memory could not be read.
     #[error("its memory cannot be read: {0}")]
@@ -103,32 +126,101 @@ fn one(path: &str, mappings: &[Mapping], memory: &dyn MemoryReader) -> Result<In
         Some(image) => image.symbol(memory, name),
         None => Ok(None),
     };
-    let runtime = symbol("_PyRuntime")?.or_else(|| by_cookie(&mine, memory));
-    let Some(runtime) = runtime else {
-        return Err(match version_in_path(path) {
-            Some(version) if version.minor < 7 || version.major < 3 => NoInterpreter::Unsupported(version),
-            _ => NoInterpreter::NoState(path.to_owned()),
-        });
+    let Some(runtime) = symbol("_PyRuntime")?.or_else(|| by_cookie(&mine, memory)) else {
+        return match version_in_path(path) {
+            Some(version) if (version.major, version.minor) < (3, 7) => {
+                before_runtime(version, &mine, mappings, memory, &symbol)?
+                    .ok_or_else(|| NoInterpreter::NoState(path.to_owned()))
+            }
+            _ => Err(NoInterpreter::NoState(path.to_owned())),
+        };
     };
-    let version = match symbol("Py_Version")? {
-        Some(at) => from_hex(memory.word(at.address)?),
-        None if memory.word(runtime.address)? == COOKIE => from_hex(memory.word(runtime.address + 8)?),
-        None => version_in_path(path).ok_or_else(|| NoInterpreter::NoState(path.to_owned()))?,
+    let table = own_table::head(memory, runtime.address);
+    let version = match (symbol("Py_Version")?, table) {
+        (Some(at), _) => from_hex(memory.word(at.address)?),
+        (None, Some(table)) => from_hex(table.version_hex),
+        (None, None) => version_in_path(path).ok_or_else(|| NoInterpreter::NoState(path.to_owned()))?,
     };
-    let static_layout = if version.major == 3 { known(version.minor) } else { None };
-    let layout = static_layout.ok_or(NoInterpreter::Unsupported(version))?;
-    let own = if version.minor >= 13 { own_table_3_13(memory, runtime.address) } else { None };
+    if table.is_some_and(|table| table.free_threaded) {
+        return Err(NoInterpreter::FreeThreaded(version));
+    }
+    let own = own_table::layout(memory, runtime.address, version.minor);
+    let layout =
+        own.or_else(|| layouts::known(version.major, version.minor)).ok_or(if version.minor > NEWEST {
+            NoInterpreter::TooNew(version)
+        } else {
+            NoInterpreter::Unsupported(version)
+        })?;
     let size = if runtime.size == 0 { ASSUMED_SIZE } else { runtime.size };
     Ok(Interpreter {
         version,
         runtime_start: runtime.address,
         runtime_end: runtime.address.saturating_add(size),
-        layout: own.unwrap_or(layout),
+        interpreters_at: runtime.address.saturating_add(layout.interpreters_head),
+        gil: match layout.gil {
+            GilAt::Runtime(at) => Gil::Holder(runtime.address.saturating_add(at)),
+            GilAt::Interpreter(at) => Gil::OfInterpreter(at),
+            GilAt::Exported => Gil::Unknown,
+        },
+        layout,
         // Later versions keep the kernel's id themselves.
         pthread_tid_offset: layout
             .native_thread_id
             .map_or_else(|| pthread_tid_offset(mappings, memory), |_| None),
     })
+}
+
+/// Before 3.7 there was no structure that holds all. The list of interpreters is a variable that is not exported, but a
+/// function that returns it is: its code, `mov rax, [rip + d]; ret`, tells where. 3.6 keeps the lock's futexes in static
+/// variables of the same file; 2.7 allocates the lock, and another function's code tells where the pointer to it is.
+fn before_runtime(
+    version: Version,
+    mine: &[&Mapping],
+    mappings: &[Mapping],
+    memory: &dyn MemoryReader,
+    symbol: &dyn Fn(&str) -> Result<Option<Symbol>, ReadError>,
+) -> Result<Option<Interpreter>, NoInterpreter> {
+    let layout = layouts::known(version.major, version.minor).ok_or(NoInterpreter::Unsupported(version))?;
+    let in_code = |name: &str, opcode: &[u8], tail: u64| -> Result<Option<u64>, ReadError> {
+        let Some(function) = symbol(name)? else { return Ok(None) };
+        let code = memory.bytes(function.address, 24, 24)?;
+        Ok(operand(function.address, &code, opcode, tail))
+    };
+    let Some(interpreters_at) = in_code("PyInterpreterState_Head", &[0x48, 0x8b, 0x05], 0)? else {
+        return Ok(None);
+    };
+    let holder = symbol("_PyThreadState_Current")?;
+    let (runtime_start, runtime_end) = if version.major == 2 {
+        // `cmp qword [rip + d], 0`: a byte follows the operand. A semaphore is some 32 bytes long.
+        match in_code("PyEval_ThreadsInitialized", &[0x48, 0x83, 0x3d], 1)?.map(|at| memory.word(at)) {
+            Some(Ok(lock)) if lock != 0 => (lock, lock.saturating_add(32)),
+            _ => (interpreters_at, interpreters_at),
+        }
+    } else {
+        // The variables without initial values follow the file's own pages in a mapping without a name.
+        let end = mine.iter().filter(|m| m.writable).map(|m| m.end).max().unwrap_or(interpreters_at);
+        let behind = mappings.iter().find(|m| m.start == end && m.path.is_empty()).map_or(end, |m| m.end);
+        let start = mine.iter().filter(|m| m.writable).map(|m| m.start).min().unwrap_or(interpreters_at);
+        (start, behind)
+    };
+    Ok(Some(Interpreter {
+        version,
+        runtime_start,
+        runtime_end,
+        interpreters_at,
+        gil: holder.map_or(Gil::Unknown, |holder| Gil::Holder(holder.address)),
+        layout,
+        pthread_tid_offset: pthread_tid_offset(mappings, memory),
+    }))
+}
+
+/// The address that an instruction with an operand relative to the next one refers to, looked for among the first bytes
+/// of a function. `tail` bytes of the instruction follow the operand.
+fn operand(function: u64, code: &[u8], opcode: &[u8], tail: u64) -> Option<u64> {
+    let at = code.windows(opcode.len()).position(|w| w == opcode)? + opcode.len();
+    let displacement = half_at(code, at)? as i32;
+    let next = function.wrapping_add(at as u64 + 4 + tail);
+    Some(next.wrapping_add_signed(i64::from(displacement)))
 }
 
 /// What glibc exports for debuggers: {bits, count, offset} of the kernel's id in its thread structure. Before 2.34 that
@@ -210,6 +302,16 @@ mod tests {
         assert_eq!(version("/usr/lib/libpython2.7.so.1.0").as_deref(), Some("2.7"));
         assert_eq!(version("/usr/bin/node"), None);
         assert_eq!(version("/usr/bin/python"), None);
+    }
+
+    #[test]
+    fn operands_are_relative_to_the_next_instruction() {
+        let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x8b, 0x05, 0x10, 0, 0, 0, 0xc3];
+        assert_eq!(operand(0x1000, &code, &[0x48, 0x8b, 0x05], 0), Some(0x1000 + 11 + 0x10));
+        let backwards = [0x31, 0xc0, 0x48, 0x83, 0x3d, 0xf0, 0xff, 0xff, 0xff, 0];
+        assert_eq!(operand(0x1000, &backwards, &[0x48, 0x83, 0x3d], 1), Some(0x1000 + 10 - 0x10));
+        assert_eq!(operand(0x1000, &code[..9], &[0x48, 0x8b, 0x05], 0), None, "cut off");
+        assert_eq!(operand(0x1000, &[0x90; 24], &[0x48, 0x8b, 0x05], 0), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! READ: bytes of a live interpreter → frames.
 //!
 //! Sees the target only through a [`MemoryReader`]; never stops it and never writes. [`locate`] finds the interpreter,
-//! [`layout`] says where its fields are, [`walk`] reads a chain of frames, [`reader`] decides which chain to believe, who
+//! [`layout`] says where its fields are ([`layouts`] by version, [`own_table`] by its own word), [`walk`] reads a chain of frames, [`reader`] decides which chain to believe, who
 //! the threads are and who holds the interpreter lock, [`code`] turns code objects into names and lines. Everything read
 //! is foreign: every length is capped, every walk bounded, and what changed while it was read is thrown away and read
 //! again.
@@ -10,10 +10,12 @@
 pub mod code;
 pub mod elf;
 pub mod layout;
+pub mod layouts;
 pub mod lines;
 pub mod locate;
 pub mod memory;
 pub mod object;
+pub mod own_table;
 pub mod reader;
 pub mod walk;
 

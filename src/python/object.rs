@@ -1,6 +1,6 @@
 //! Strings and bytes of the target, capped and made valid.
 
-use super::layout::Layout;
+use super::layout::{Layout, Text};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
 
 /// Longest string that is read, in characters.
@@ -8,6 +8,10 @@ const MAX_CHARS: u64 = 512;
 
 /// A string object. Anything that is none gives a text that says so, not an error.
 pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
+    let (ascii_at, other_at) = match layout.text {
+        Text::Bytes => return byte_string(memory, layout, address),
+        Text::Unicode { ascii, other } => (ascii, other),
+    };
     let mut head = [0; 40];
     memory.read(address, &mut head)?;
     let (Some(length), Some(state)) = (word_at(&head, 16), half_at(&head, 32)) else {
@@ -19,7 +23,7 @@ pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<
     if !compact || !matches!(kind, 1 | 2 | 4) {
         return Ok("<unreadable name>".to_owned());
     }
-    let at = address + if ascii { layout.text.0 } else { layout.text.1 };
+    let at = address.wrapping_add(if ascii { ascii_at } else { other_at });
     let bytes = memory.bytes(at, chars * u64::from(kind), MAX_CHARS as usize * 4)?;
     let mut text: String = match kind {
         1 => bytes.iter().map(|b| char::from(*b)).collect(),
@@ -38,15 +42,31 @@ pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<
     Ok(text)
 }
 
+/// A byte string of Python 2 as text.
+fn byte_string(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
+    let length = memory.word(address.wrapping_add(16))?;
+    let bytes = memory.bytes(address.wrapping_add(layout.bytes), length, MAX_CHARS as usize)?;
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
+    if length > MAX_CHARS {
+        text.push('…');
+    }
+    Ok(text)
+}
+
 /// The contents of a bytes object, at most `cap`.
-pub fn bytes(memory: &dyn MemoryReader, address: u64, cap: usize) -> Result<Vec<u8>, ReadError> {
-    let length = memory.word(address + 16)?;
-    memory.bytes(address + 32, length, cap)
+pub fn bytes(
+    memory: &dyn MemoryReader,
+    layout: &Layout,
+    address: u64,
+    cap: usize,
+) -> Result<Vec<u8>, ReadError> {
+    let length = memory.word(address.wrapping_add(16))?;
+    memory.bytes(address.wrapping_add(layout.bytes), length, cap)
 }
 
 /// The name of the type of an object.
 pub fn type_name(memory: &dyn MemoryReader, object: u64) -> Result<String, ReadError> {
-    let name = memory.word(memory.word(object + 8)? + 24)?;
+    let name = memory.word(memory.word(object.wrapping_add(8))?.wrapping_add(24))?;
     let bytes = memory.bytes(name, 32, 32)?;
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     Ok(String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned())

@@ -15,8 +15,8 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use super::code::{Code, Codes};
-use super::layout::{GilAt, Layout};
-use super::locate::Interpreter;
+use super::layout::Layout;
+use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
 use super::walk::{Link, Owner, State, Walker};
 
@@ -172,7 +172,7 @@ impl<M: MemoryReader> StackReader<M> {
         let layout = self.interpreter.layout;
         let mut found: HashMap<i32, (u64, u64)> = HashMap::new();
         let mut met: HashSet<u64> = HashSet::new();
-        let mut interpreter = self.memory.word(self.interpreter.runtime_start + layout.interpreters_head)?;
+        let mut interpreter = self.memory.word(self.interpreter.interpreters_at)?;
         for _ in 0..MAX_INTERPRETERS {
             if interpreter == 0 {
                 break;
@@ -209,9 +209,10 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Who holds the interpreter lock at this instant.
     pub fn gil_holder(&self) -> GilHolder {
-        let state = match self.interpreter.layout.gil {
-            GilAt::Runtime(at) => self.memory.word(self.interpreter.runtime_start + at),
-            GilAt::Interpreter(at) => self.holder_of_first(at),
+        let state = match self.interpreter.gil {
+            Gil::Holder(at) => self.memory.word(at),
+            Gil::OfInterpreter(at) => self.holder_of_first(at),
+            Gil::Unknown => return GilHolder::Unknown,
         };
         match state {
             Ok(0) => GilHolder::Nobody,
@@ -227,8 +228,8 @@ impl<M: MemoryReader> StackReader<M> {
     fn holder_of_first(&self, at: u64) -> Result<u64, ReadError> {
         let lock = match self.gil.get() {
             0 => {
-                let head = self.interpreter.runtime_start + self.interpreter.layout.interpreters_head;
-                let lock = self.memory.word(self.memory.word(head)? + at)?;
+                let first = self.memory.word(self.interpreter.interpreters_at)?;
+                let lock = self.memory.word(first.wrapping_add(at))?;
                 self.gil.set(lock);
                 lock
             }

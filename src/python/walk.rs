@@ -49,7 +49,7 @@ pub struct Link {
 impl Link {
     /// The frame at an address, from its header.
     fn parse(layout: &Layout, address: u64, header: &[u8; FRAME_BYTES]) -> Option<Self> {
-        let code = word_at(header, layout.frame_code)?;
+        let code = word_at(header, layout.frame_code)? & layout.reference_mask;
         let (instruction, begun) = match layout.instruction {
             Instruction::Index { at, .. } => (u64::from(half_at(header, at)?), true),
             Instruction::Pointer { at, code: first } => {
@@ -60,7 +60,9 @@ impl Link {
         };
         let owner = layout.frame_owner.and_then(|at| header.get(at)).copied().unwrap_or(0);
         let (waits, from_c) = match layout.frame_use {
+            FrameUse::Silent => (true, false),
             FrameUse::State { at, active } => (active.contains(header.get(at)?), false),
+            FrameUse::StackPointer { at } => (begun && word_at(header, at)? != 0, false),
             FrameUse::StackTop { at, entry } => {
                 let entry = entry.and_then(|at| header.get(at)).is_some_and(|byte| *byte != 0);
                 // A frame that is only just made is not negative either.
@@ -191,7 +193,7 @@ impl Walker {
                 (mark, next_mark) = (address, next_mark * 2);
             }
             // What lies behind the header may not be mapped.
-            let room = header.get_mut(..layout.frame_header()).ok_or(ReadError::Unmapped)?;
+            let room = header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?;
             self.get(memory, address, room)?;
             let link = Link::parse(layout, address, &header).ok_or(ReadError::Unmapped)?;
             self.chain.push(link);
@@ -207,8 +209,8 @@ impl Walker {
     #[must_use]
     pub fn sound(&self, layout: &Layout) -> bool {
         self.pairs().all(|(callee, caller)| match layout.frame_use {
-            FrameUse::State { .. } => caller.waits,
-            FrameUse::StackTop { .. } => {
+            FrameUse::Silent | FrameUse::State { .. } => caller.waits,
+            FrameUse::StackTop { .. } | FrameUse::StackPointer { .. } => {
                 let internal = |link: &Link| link.owner == Owner::Interpreter;
                 internal(callee) || callee.from_c || internal(caller) || caller.waits
             }

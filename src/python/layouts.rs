@@ -1,0 +1,183 @@
+//! The layouts themselves: data, one row per minor version, each written as what changed since the one before.
+//!
+//! The numbers are `offsetof` of the released headers (x86-64, little endian, with the interpreter lock), checked against
+//! live interpreters by the tests. From 3.13 on an interpreter carries its own table, which wins (see
+//! [`super::own_table`]): micro releases of one minor have been known to differ.
+
+use super::layout::{FrameKind, FrameUse, GilAt, Instruction, Layout, LineFormat, Text};
+
+const V2_7: Layout = Layout {
+    interpreters_head: 0,
+    interpreter_next: 0,
+    threads_head: 8,
+    thread_next: 0,
+    thread_interpreter: 8,
+    thread_id: 144,
+    native_thread_id: None,
+    frames: FrameKind::Object { thread_frame: 16 },
+    frame_bytes: 128,
+    frame_previous: 24,
+    frame_code: 32,
+    reference_mask: !0,
+    instruction: Instruction::Index { at: 120, unit: 1 },
+    frame_owner: None,
+    internal_owner: u8::MAX,
+    frame_use: FrameUse::Silent,
+    code_filename: 80,
+    code_name: 88,
+    code_first_line: 96,
+    code_lines: 104,
+    line_format: LineFormat::Ascending,
+    text: Text::Bytes,
+    bytes: 36,
+    gil: GilAt::Exported,
+};
+const V3_6: Layout = Layout {
+    thread_next: 8,
+    thread_interpreter: 16,
+    thread_id: 152,
+    frames: FrameKind::Object { thread_frame: 24 },
+    frame_bytes: 136,
+    frame_use: FrameUse::State { at: 132, active: [1, 1] },
+    code_filename: 96,
+    code_name: 104,
+    code_first_line: 36,
+    code_lines: 112,
+    line_format: LineFormat::Lnotab,
+    text: Text::Unicode { ascii: 48, other: 72 },
+    bytes: 32,
+    ..V2_7
+};
+const V3_7: Layout = Layout {
+    interpreters_head: 24,
+    thread_id: 176,
+    frame_bytes: 120,
+    instruction: Instruction::Index { at: 104, unit: 1 },
+    frame_use: FrameUse::State { at: 116, active: [1, 1] },
+    gil: GilAt::Runtime(1480),
+    ..V3_6
+};
+const V3_8: Layout = Layout {
+    interpreters_head: 32,
+    code_filename: 104,
+    code_name: 112,
+    code_first_line: 40,
+    code_lines: 120,
+    gil: GilAt::Runtime(1368),
+    ..V3_7
+};
+const V3_9: Layout = Layout { gil: GilAt::Runtime(568), ..V3_8 };
+const V3_10: Layout = Layout {
+    frame_bytes: 112,
+    instruction: Instruction::Index { at: 96, unit: 2 },
+    frame_use: FrameUse::State { at: 108, active: [0, 2] },
+    line_format: LineFormat::Pairs,
+    ..V3_9
+};
+const V3_11: Layout = Layout {
+    interpreters_head: 40,
+    threads_head: 16,
+    thread_id: 152,
+    native_thread_id: Some(160),
+    frames: FrameKind::Indirect { thread_cframe: 56, current: 8 },
+    frame_bytes: 72,
+    frame_previous: 48,
+    frame_code: 32,
+    instruction: Instruction::Pointer { at: 56, code: 184 },
+    frame_owner: Some(69),
+    internal_owner: 3,
+    frame_use: FrameUse::StackTop { at: 64, entry: Some(68) },
+    code_filename: 112,
+    code_name: 128,
+    code_first_line: 72,
+    code_lines: 136,
+    line_format: LineFormat::Locations,
+    gil: GilAt::Runtime(576),
+    ..V3_10
+};
+const V3_12: Layout = Layout {
+    threads_head: 72,
+    thread_id: 136,
+    native_thread_id: Some(144),
+    frames: FrameKind::Indirect { thread_cframe: 56, current: 0 },
+    frame_previous: 8,
+    frame_code: 0,
+    instruction: Instruction::Pointer { at: 56, code: 192 },
+    frame_owner: Some(70),
+    frame_use: FrameUse::StackTop { at: 64, entry: None },
+    code_first_line: 68,
+    text: Text::Unicode { ascii: 40, other: 56 },
+    gil: GilAt::Interpreter(384),
+    ..V3_11
+};
+const V3_13: Layout = Layout {
+    interpreters_head: 632,
+    interpreter_next: 7264,
+    threads_head: 7344,
+    thread_id: 152,
+    native_thread_id: Some(160),
+    frames: FrameKind::Direct { thread_frame: 72 },
+    instruction: Instruction::Pointer { at: 56, code: 200 },
+    gil: GilAt::Interpreter(16),
+    ..V3_12
+};
+const V3_14: Layout = Layout {
+    interpreters_head: 808,
+    interpreter_next: 7272,
+    frame_bytes: 80,
+    reference_mask: !3,
+    instruction: Instruction::Pointer { at: 56, code: 208 },
+    frame_owner: Some(74),
+    frame_use: FrameUse::StackPointer { at: 64 },
+    ..V3_13
+};
+const V3_15: Layout = Layout {
+    interpreters_head: 936,
+    interpreter_next: 7264,
+    threads_head: 7336,
+    thread_id: 176,
+    native_thread_id: Some(184),
+    ..V3_14
+};
+
+/// The layout of a minor version, from its headers.
+#[must_use]
+pub const fn known(major: u8, minor: u8) -> Option<Layout> {
+    Some(match (major, minor) {
+        (2, 7) => V2_7,
+        (3, 6) => V3_6,
+        (3, 7) => V3_7,
+        (3, 8) => V3_8,
+        (3, 9) => V3_9,
+        (3, 10) => V3_10,
+        (3, 11) => V3_11,
+        (3, 12) => V3_12,
+        (3, 13) => V3_13,
+        (3, 14) => V3_14,
+        (3, 15) => V3_15,
+        _ => return None,
+    })
+}
+
+/// The newest minor version whose layout is known.
+pub const NEWEST: u8 = 15;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_lies_inside_what_is_read() {
+        for (major, minor) in std::iter::once((2, 7)).chain((6..=NEWEST).map(|minor| (3, minor))) {
+            assert!(known(major, minor).unwrap().fits(), "{major}.{minor}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_nobody_knows_has_no_layout() {
+        for (major, minor) in [(2, 6), (3, 5), (3, NEWEST + 1), (3, 99), (4, 7)] {
+            assert_eq!(known(major, minor), None, "{major}.{minor}");
+        }
+    }
+}
