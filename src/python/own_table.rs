@@ -149,7 +149,7 @@ pub fn layout(memory: &dyn MemoryReader, runtime: u64, minor: u8) -> Option<Layo
     if head.free_threaded {
         return None;
     }
-    checked(&Table(&table), &order, base, head.runtime_size)
+    checked(&Table(&table), &order, &base, head.runtime_size)
 }
 
 /// The words of a table, each with a bound.
@@ -202,7 +202,7 @@ fn checked(table: &Table<'_>, order: &Order, base: Layout, runtime_size: u64) ->
         code_lines: near(order.linetable, code, 8)?,
         code_first_line: near(order.first_line, code, 4)?,
         text: Text::Unicode { ascii, other: ascii + 16 },
-        ..base
+        ..*base
     };
     layout.fits().then_some(layout)
 }
