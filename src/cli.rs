@@ -71,6 +71,22 @@ Examples:
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
     )]
     Diagnose(DiagnoseArgs),
+    /// Show every stack now: threads, greenlets, asyncio tasks, running and suspended
+    ///
+    /// Nothing is stopped. What is parked at the same place is one entry with a count.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        override_usage = "stallscope dump [OPTIONS] <PID>",
+        after_help = "\
+Examples:
+  stallscope dump 4242                            all workers of the server of process 4242
+  stallscope dump 4242 --only 4245                one of them
+  stallscope dump --port 8000 --format json | jq '.processes[].greenlets[0]'
+
+Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"
+    )]
+    Dump(DumpArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,
@@ -129,6 +145,21 @@ pub struct TargetArgs {
     pub replay: Option<PathBuf>,
 }
 
+/// Which running server to look at.
+#[derive(Debug, Clone, Default, Args)]
+#[group(id = "live", required = true, multiple = false)]
+pub struct LiveArgs {
+    /// Process of the server: the arbiter or any worker
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    pub pid: Option<i32>,
+    /// Owner of the socket that listens on this port
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Server whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
 /// Options of `diagnose`.
 #[derive(Debug, Clone, Args)]
 pub struct DiagnoseArgs {
@@ -174,6 +205,38 @@ pub struct DiagnoseArgs {
     /// Also say where the time went, thread by thread
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Options of `dump`.
+#[derive(Debug, Clone, Args)]
+pub struct DumpArgs {
+    /// Which server to look at.
+    #[command(flatten)]
+    pub target: LiveArgs,
+    /// Look at this process of the server only
+    #[arg(long, value_name = "PID", value_parser = parse_pid)]
+    pub only: Option<i32>,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
+    pub format: DumpFormat,
+    /// Write it to a file (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// When to colour (`NO_COLOR` is respected)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub color: ColorArg,
+    /// Show passwords and keys in command lines
+    #[arg(long)]
+    pub show_values: bool,
+}
+
+/// Form of a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DumpFormat {
+    /// For people
+    Text,
+    /// For programs: the document that schema/dump-v1.json describes
+    Json,
 }
 
 /// The most that a look may do to its target.

@@ -3,6 +3,7 @@
 //! [`model`] is the vocabulary that all other rooms share; [`writer`] and [`reader`] put it on disk and take it
 //! back, [`mask`] keeps secrets out of it.
 
+pub mod dump;
 pub mod mask;
 pub mod model;
 pub mod private_file;

@@ -63,7 +63,8 @@ fn form(args: &DiagnoseArgs) -> Form {
 /// Looks at a live server; an open verdict extends the window.
 fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     let saved = args.save.as_deref().map(CaptureFile::create).transpose()?;
-    let selector = selector(args)?;
+    let target = &args.target;
+    let selector = selector(target.pid, target.port, target.name.as_deref())?;
     let pid = selector.resolve()?;
     let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
     signals::catch();
@@ -100,14 +101,11 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     Ok(capture)
 }
 
-fn selector(args: &DiagnoseArgs) -> Result<Selector> {
-    let target = &args.target;
-    let by_pid = target.pid.map(Selector::Pid);
-    let by_port = || target.port.map(Selector::Port);
-    let by_name = || target.name.clone().map(Selector::Name);
-    by_pid
-        .or_else(by_port)
-        .or_else(by_name)
+/// What was pointed at.
+pub fn selector(pid: Option<i32>, port: Option<u16>, name: Option<&str>) -> Result<Selector> {
+    pid.map(Selector::Pid)
+        .or_else(|| port.map(Selector::Port))
+        .or_else(|| name.map(|name| Selector::Name(name.to_owned())))
         .ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
 }
 

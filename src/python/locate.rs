@@ -62,6 +62,8 @@ pub struct Interpreter {
     pub gil: Gil,
     /// Where its fields are.
     pub layout: Layout,
+    /// The first list of the garbage collector, where that is told by a pointer of its own (before 3.7).
+    pub gc_generations: Option<u64>,
     /// Where the C library keeps the kernel's id in its thread structure, as far as the library tells.
     pub pthread_tid_offset: Option<u64>,
 }
@@ -163,6 +165,7 @@ fn one(path: &str, mappings: &[Mapping], memory: &dyn MemoryReader) -> Result<In
             GilAt::Exported => Gil::Unknown,
         },
         layout,
+        gc_generations: None,
         // Later versions keep the kernel's id themselves.
         pthread_tid_offset: layout
             .native_thread_id
@@ -190,6 +193,7 @@ fn before_runtime(
         return Ok(None);
     };
     let holder = symbol("_PyThreadState_Current")?;
+    let gc_generations = symbol("_PyGC_generation0")?.and_then(|at| memory.word(at.address).ok());
     let (runtime_start, runtime_end) = if version.major == 2 {
         // `cmp qword [rip + d], 0`: a byte follows the operand. A semaphore is some 32 bytes long.
         match in_code("PyEval_ThreadsInitialized", &[0x48, 0x83, 0x3d], 1)?.map(|at| memory.word(at)) {
@@ -210,6 +214,7 @@ fn before_runtime(
         interpreters_at,
         gil: holder.map_or(Gil::Unknown, |holder| Gil::Holder(holder.address)),
         layout,
+        gc_generations,
         pthread_tid_offset: pthread_tid_offset(mappings, memory),
     }))
 }

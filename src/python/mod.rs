@@ -7,16 +7,24 @@
 //! again.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+pub mod attributes;
+pub mod census;
 pub mod code;
 pub mod elf;
+pub mod gc;
+pub mod greenlets;
+pub mod heap;
+pub mod kinds;
 pub mod layout;
 pub mod layouts;
 pub mod lines;
 pub mod locate;
 pub mod memory;
 pub mod object;
+pub mod objects;
 pub mod own_table;
 pub mod reader;
+pub mod tasks;
 pub mod walk;
 
 pub use locate::{Interpreter, NoInterpreter};

@@ -42,6 +42,15 @@ pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<
     Ok(text)
 }
 
+/// A string object, or a number that asyncio makes a name of only when it is asked for it (3.12 and later).
+pub fn text_or_number(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
+    if type_name(memory, address)? == "int" {
+        // One digit of 30 bits is enough for every task that ever ran.
+        return Ok(format!("Task-{}", memory.half(address.wrapping_add(24))?));
+    }
+    text(memory, layout, address)
+}
+
 /// A byte string of Python 2 as text.
 fn byte_string(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
     let length = memory.word(address.wrapping_add(16))?;

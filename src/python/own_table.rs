@@ -169,7 +169,7 @@ impl Table<'_> {
     }
 }
 
-fn checked(table: &Table<'_>, order: &Order, base: Layout, runtime_size: u64) -> Option<Layout> {
+fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -> Option<Layout> {
     let interpreter = table.size(order.interpreter_size)?;
     let thread = table.size(order.thread_size)?;
     let frame = table.size(order.frame_size)?;

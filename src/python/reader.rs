@@ -14,11 +14,13 @@
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
+use super::census::MachineStack;
 use super::code::{Code, Codes};
 use super::layout::Layout;
 use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
 use super::walk::{Link, Owner, State, Walker};
+use crate::target::maps::Mapping;
 
 /// Longest list of threads.
 const MAX_THREADS: usize = 4_096;
@@ -167,16 +169,50 @@ impl<M: MemoryReader> StackReader<M> {
         self.threads.keys().copied()
     }
 
+    /// The addresses of the interpreters' states: the first one, and sub-interpreters.
+    pub fn interpreter_states(&self) -> Result<Vec<u64>, ReadError> {
+        let mut found = Vec::new();
+        let mut interpreter = self.memory.word(self.interpreter.interpreters_at)?;
+        while interpreter != 0 && found.len() < MAX_INTERPRETERS && !found.contains(&interpreter) {
+            found.push(interpreter);
+            let next = interpreter.wrapping_add(self.interpreter.layout.interpreter_next);
+            interpreter = self.memory.word(next)?;
+        }
+        Ok(found)
+    }
+
+    /// The machine stacks of the threads: the mappings that hold the C library's thread structures, which stand at their
+    /// tops; that of the main thread has a name.
+    #[must_use]
+    pub fn machine_stacks(&self, ns_pid: i32, mappings: &[Mapping]) -> Vec<MachineStack> {
+        let of = |mapping: &Mapping, ns_tid| MachineStack { start: mapping.start, end: mapping.end, ns_tid };
+        let main = mappings.iter().find(|m| m.path == "[stack]").map(|m| of(m, ns_pid));
+        let others = self.threads.iter().filter(|(tid, _)| **tid != ns_pid).filter_map(|(tid, thread)| {
+            mappings.iter().find(|m| (m.start..m.end).contains(&thread.pthread)).map(|m| of(m, *tid))
+        });
+        main.into_iter().chain(others).collect()
+    }
+
+    /// The number of the code object at an address.
+    pub(super) fn resolve_code(&mut self, address: u64) -> Result<u32, ReadError> {
+        self.codes.resolve(&self.memory, &self.interpreter.layout, address)
+    }
+
+    /// A frame with its code and line.
+    pub(super) fn resolve_link(&mut self, link: &Link) -> Result<RawFrame, ReadError> {
+        let layout = self.interpreter.layout;
+        let number = self.resolve_code(link.code)?;
+        let code = self.codes.get(number).filter(|code| code.holds(&layout, link.instruction));
+        let code = code.ok_or(ReadError::Unmapped)?;
+        Ok(RawFrame { code: number, line: code.line(&layout, link.instruction) })
+    }
+
     /// Reads the list of threads anew. The list is only taken over when it was read to its end.
     pub fn refresh_threads(&mut self) -> Result<(), ReadError> {
         let layout = self.interpreter.layout;
         let mut found: HashMap<i32, (u64, u64)> = HashMap::new();
         let mut met: HashSet<u64> = HashSet::new();
-        let mut interpreter = self.memory.word(self.interpreter.interpreters_at)?;
-        for _ in 0..MAX_INTERPRETERS {
-            if interpreter == 0 {
-                break;
-            }
+        for interpreter in self.interpreter_states()? {
             let mut address = self.memory.word(interpreter.wrapping_add(layout.threads_head))?;
             while address != 0 {
                 let state = State::read(&self.memory, &layout, address)?;
@@ -189,7 +225,6 @@ impl<M: MemoryReader> StackReader<M> {
                 }
                 address = state.next;
             }
-            interpreter = self.memory.word(interpreter.wrapping_add(layout.interpreter_next))?;
         }
         self.threads.retain(|tid, thread| found.get(tid) == Some(&(thread.state, thread.pthread)));
         for (tid, (state, pthread)) in found {

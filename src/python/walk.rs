@@ -48,7 +48,8 @@ pub struct Link {
 
 impl Link {
     /// The frame at an address, from its header.
-    fn parse(layout: &Layout, address: u64, header: &[u8; FRAME_BYTES]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(layout: &Layout, address: u64, header: &[u8; FRAME_BYTES]) -> Option<Self> {
         let code = word_at(header, layout.frame_code)? & layout.reference_mask;
         let (instruction, begun) = match layout.instruction {
             Instruction::Index { at, .. } => (u64::from(half_at(header, at)?), true),
@@ -143,6 +144,35 @@ impl State {
     }
 }
 
+/// Reads a chain from its innermost frame on. Gives whether its root was reached, and `None` when it runs in a circle, as no
+/// stack does.
+pub fn follow(
+    layout: &Layout,
+    innermost: u64,
+    chain: &mut Vec<Link>,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), ReadError>,
+) -> Result<Option<bool>, ReadError> {
+    chain.clear();
+    let mut address = innermost;
+    // A circle is found as soon as it was gone round once behind the mark.
+    let (mut mark, mut next_mark) = (0, 1);
+    let mut header = [0; FRAME_BYTES];
+    while address != 0 && chain.len() < MAX_DEPTH {
+        if address == mark {
+            return Ok(None);
+        }
+        if chain.len() == next_mark {
+            (mark, next_mark) = (address, next_mark * 2);
+        }
+        // What lies behind the header may not be mapped.
+        read(address, header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?)?;
+        let link = Link::parse(layout, address, &header).ok_or(ReadError::Unmapped)?;
+        chain.push(link);
+        address = link.previous;
+    }
+    Ok(Some(address == 0))
+}
+
 /// Walks chains of frames.
 #[derive(Debug, Default)]
 pub struct Walker {
@@ -173,7 +203,7 @@ impl Walker {
         let mut state_bytes = [0; STATE_BYTES];
         self.get(memory, state, &mut state_bytes)?;
         let state = State::parse(layout, &state_bytes).ok_or(ReadError::Unmapped)?;
-        let mut address = match layout.frames {
+        let address = match layout.frames {
             FrameKind::Indirect { current, .. } if state.frame != 0 => {
                 let mut word = [0; 8];
                 self.get(memory, state.frame.wrapping_add(current), &mut word)?;
@@ -181,27 +211,13 @@ impl Walker {
             }
             _ => state.frame,
         };
-        self.chain.clear();
-        // A circle is found as soon as it was gone round once behind the mark.
-        let (mut mark, mut next_mark) = (0, 1);
-        let mut header = [0; FRAME_BYTES];
-        while address != 0 && self.chain.len() < MAX_DEPTH {
-            if address == mark {
-                return Ok(None);
-            }
-            if self.chain.len() == next_mark {
-                (mark, next_mark) = (address, next_mark * 2);
-            }
-            // What lies behind the header may not be mapped.
-            let room = header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?;
-            self.get(memory, address, room)?;
-            let link = Link::parse(layout, address, &header).ok_or(ReadError::Unmapped)?;
-            self.chain.push(link);
-            address = link.previous;
-        }
+        let mut chain = std::mem::take(&mut self.chain);
+        let ended = follow(layout, address, &mut chain, |address, room| self.get(memory, address, room));
+        self.chain = chain;
+        let Some(complete) = ended? else { return Ok(None) };
         let grown = self.pages.len() > planned;
         self.keep(plan, grown);
-        Ok(Some(Reading { complete: address == 0, grown, thread_id: state.thread_id }))
+        Ok(Some(Reading { complete, grown, thread_id: state.thread_id }))
     }
 
     /// Whether the frames of the last chain fit together: each that has called another one waits for it. What lies above

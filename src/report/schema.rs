@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
+use super::dump::DumpDocument;
 use super::model::{ErrorDocument, Report};
 
 /// A schema and the file that it belongs into.
@@ -21,6 +22,7 @@ pub struct SchemaFile {
 pub fn all() -> Vec<SchemaFile> {
     vec![
         SchemaFile { name: "report-v1.json", text: schema::<Report>("stallscope report, version 1") },
+        SchemaFile { name: "dump-v1.json", text: schema::<DumpDocument>("stallscope dump, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
     ]
 }

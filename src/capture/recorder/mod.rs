@@ -6,7 +6,7 @@
 
 mod facts;
 mod interner;
-mod python;
+pub(super) mod python;
 mod slow;
 mod sockets;
 mod sources;

@@ -10,6 +10,7 @@ use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
 use crate::observe::process::ProcessSnapshot;
+use crate::python::census::{Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
@@ -126,13 +127,36 @@ impl Python {
         id
     }
 
-    fn named(&self, frame: RawFrame) -> Frame {
+    /// A frame with its names.
+    #[must_use]
+    pub fn named(&self, frame: RawFrame) -> Frame {
         let code = self.reader.code(frame.code);
         Frame {
             function: code.map(|c| c.function.clone()).unwrap_or_default(),
             file: code.map(|c| c.file.clone()).unwrap_or_default(),
             line: frame.line,
         }
+    }
+
+    /// The frames of a thread, innermost first; none when it has none or they could not be read whole.
+    pub fn frames(&mut self, ns_tid: i32, pace: Pace) -> Vec<Frame> {
+        match self.reader.sample(ns_tid, pace) {
+            Sample::Unchanged | Sample::Changed => {
+                self.reader.frames().iter().map(|f| self.named(*f)).collect()
+            }
+            Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => Vec::new(),
+        }
+    }
+
+    /// The machine stacks of the threads that the interpreter knows.
+    #[must_use]
+    pub fn machine_stacks(&self, ns_pid: i32, mappings: &[Mapping]) -> Vec<MachineStack> {
+        self.reader.machine_stacks(ns_pid, mappings)
+    }
+
+    /// All greenlets and tasks.
+    pub fn census(&mut self, stacks: &[MachineStack]) -> Census {
+        self.reader.census(stacks)
     }
 
     /// The files on the stack of the main thread, looked at a few times: a running thread may be anywhere.

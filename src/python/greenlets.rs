@@ -1,0 +1,245 @@
+//! Greenlets: what state each is in, whose thread it belongs to, and where its frames are.
+//!
+//! Takes memory and the address of a greenlet, gives its words. Two shapes exist: up to greenlet 1.x a C structure, from 2
+//! on a small object that points to the real one. Where fields are follows from two things that are read off the object
+//! itself, so no version of greenlet has to be known: whether it points back to itself, and how much room the
+//! interpreter's exception state takes. Nothing here is resolved to names.
+
+use super::kinds::GreenletType;
+use super::layout::Layout;
+use super::locate::Version;
+use super::memory::{MemoryReader, ReadError, word_at};
+use super::object;
+use super::objects::Objects;
+use super::walk::{Link, follow};
+
+/// Instances of `greenlet.greenlet` are larger than this where the object itself holds the fields.
+const LARGEST_OUTER: u64 = 99;
+/// Object to the real structure (greenlet 2 and later).
+const INNER: u64 = 32;
+/// Fields of the C structure: stack bounds, then the frame.
+const C_STACK: u64 = 16;
+const C_TOP_FRAME: u64 = 72;
+/// gevent's loop in its hub, behind the fields of `greenlet.greenlet`.
+const HUB_LOOP: u64 = 8;
+/// Bytes behind the same that are searched for the record of who spawned a greenlet: releases have moved it.
+const GREENLET_BYTES: usize = 96;
+/// Bytes of gevent's loop object that are searched for the pointer to libev's: releases have moved it.
+const LOOP_BYTES: usize = 256;
+
+/// A greenlet's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    stack_start: u64,
+    stack_stop: u64,
+    stack_copy: u64,
+    stack_saved: u64,
+    top_frame: u64,
+    /// The frame below the top one, where greenlet keeps that apart (3.0.0 to 3.0.2 on Python 3.12).
+    below_top: u64,
+}
+
+/// What a greenlet is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Never switched to.
+    Unstarted,
+    /// Its thread executes it now.
+    Running,
+    /// It waits to be switched to.
+    Suspended,
+    /// It has ended.
+    Finished,
+}
+
+impl Words {
+    /// Reads them.
+    pub fn read(
+        memory: &dyn MemoryReader,
+        version: Version,
+        kind: GreenletType,
+        greenlet: u64,
+    ) -> Result<Self, ReadError> {
+        let word = |at: u64| memory.word(at);
+        if kind.base_size > LARGEST_OUTER {
+            let stack = greenlet.wrapping_add(C_STACK);
+            let top_frame = word(greenlet.wrapping_add(C_TOP_FRAME))?;
+            return Self::stack(memory, stack, top_frame, 0);
+        }
+        let inner = word(greenlet.wrapping_add(INNER))?;
+        if inner == 0 {
+            return Err(ReadError::Unmapped);
+        }
+        let minor = if version.major == 2 { 0 } else { version.minor };
+        // Counted in words: the table of functions, [itself,] the exception state, two switch arguments, five of the stack.
+        let own = u64::from(word(inner.wrapping_add(8))? == greenlet);
+        let exceptions = if (7..=10).contains(&minor) { 5 } else { 3 };
+        let stack = 1 + own + exceptions + 2;
+        let python = stack + 5;
+        let top = python + u64::from(minor >= 7);
+        let top_frame = word(inner.wrapping_add(top * 8))?;
+        let below = python + 9;
+        let below_top = if minor == 12 && own == 0 && word(inner.wrapping_add((below + 1) * 8))? == greenlet {
+            word(inner.wrapping_add(below * 8))?
+        } else {
+            0
+        };
+        Self::stack(memory, inner.wrapping_add(stack * 8), top_frame, below_top)
+    }
+
+    fn stack(memory: &dyn MemoryReader, at: u64, top_frame: u64, below_top: u64) -> Result<Self, ReadError> {
+        let word = |n: u64| memory.word(at.wrapping_add(n * 8));
+        Ok(Self {
+            stack_start: word(0)?,
+            stack_stop: word(1)?,
+            stack_copy: word(2)?,
+            stack_saved: word(3)?,
+            top_frame,
+            below_top,
+        })
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        match (self.stack_start, self.stack_stop, self.top_frame) {
+            (0, 0, _) => State::Unstarted,
+            (0, ..) => State::Finished,
+            (_, _, 0) => State::Running,
+            _ => State::Suspended,
+        }
+    }
+
+    /// An address on the machine stack of the thread it belongs to, once it was started.
+    #[must_use]
+    pub const fn on_stack(&self) -> Option<u64> {
+        // The first greenlet of a thread has no bottom of its own.
+        match (self.stack_start, self.stack_stop) {
+            (0 | 1, u64::MAX) | (_, 0) => None,
+            (start, u64::MAX) => Some(start),
+            (_, stop) => Some(stop),
+        }
+    }
+
+    /// Whether it is the one that its thread began with.
+    #[must_use]
+    pub const fn is_main(&self) -> bool {
+        self.stack_stop == u64::MAX
+    }
+
+    /// Its frames, innermost first; `None` when they run in a circle.
+    pub fn frames(
+        &self,
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        objects: &Objects,
+        chain: &mut Vec<Link>,
+    ) -> Result<Option<bool>, ReadError> {
+        let innermost = match objects.frame_of_object {
+            Some(at) => memory.word(self.top_frame.wrapping_add(at))?,
+            None => self.top_frame,
+        };
+        let mut read =
+            |address: u64, room: &mut [u8]| memory.read(self.translate(address, room.len() as u64), room);
+        let ended = follow(layout, innermost, chain, &mut read)?;
+        if self.below_top != 0 && ended == Some(true) && chain.len() == 1 {
+            let mut rest = Vec::new();
+            let ended = follow(layout, self.below_top, &mut rest, &mut read)?;
+            chain.append(&mut rest);
+            return Ok(ended);
+        }
+        Ok(ended)
+    }
+
+    /// Parts of the machine stack are copied away while others use their place.
+    const fn translate(&self, address: u64, length: u64) -> u64 {
+        match address.checked_sub(self.stack_start) {
+            Some(at) if self.stack_copy != 0 && at.saturating_add(length) <= self.stack_saved => {
+                self.stack_copy.wrapping_add(at)
+            }
+            _ => address,
+        }
+    }
+}
+
+/// The monotonic time in seconds at which a gevent hub's loop last turned, by libev's own clock.
+pub fn last_turn_s(
+    memory: &dyn MemoryReader,
+    kind: GreenletType,
+    hub: u64,
+) -> Result<Option<f64>, ReadError> {
+    let outer = memory.word(hub.wrapping_add(kind.base_size + HUB_LOOP))?;
+    if outer == 0 || !object::type_name(memory, outer)?.starts_with("gevent.libev.") {
+        return Ok(None);
+    }
+    let mut fields = [0; LOOP_BYTES];
+    memory.read(outer, &mut fields)?;
+    let pointers = (16..LOOP_BYTES).step_by(8).filter_map(|at| word_at(&fields, at));
+    Ok(pointers.filter(|pointer| *pointer != 0 && pointer % 8 == 0).find_map(|inner| clocks(memory, inner)))
+}
+
+/// libev's loop begins with three clocks: the time of day of the last turn, the monotonic time at which the two were last
+/// compared, at most seconds ago, and the monotonic time of the last turn.
+fn clocks(memory: &dyn MemoryReader, inner: u64) -> Option<f64> {
+    let clock = |n: u64| memory.word(inner.wrapping_add(n * 8)).ok().map(f64::from_bits);
+    let (real, compared, turned) = (clock(0)?, clock(1)?, clock(2)?);
+    let sound = (1e9..1e11).contains(&real) && turned > 0.0 && (0.0..60.0).contains(&(turned - compared));
+    (sound && turned < real).then_some(turned)
+}
+
+/// Where the record of who spawned a gevent greenlet is; `None` when it keeps none.
+pub fn spawning_stack(
+    memory: &dyn MemoryReader,
+    kind: GreenletType,
+    greenlet: u64,
+) -> Result<Option<u64>, ReadError> {
+    let mut fields = [0; GREENLET_BYTES];
+    memory.read(greenlet.wrapping_add(kind.base_size), &mut fields)?;
+    let mut words = (8..GREENLET_BYTES).step_by(8).filter_map(|at| word_at(&fields, at));
+    Ok(words.find(|word| *word != 0 && is_record(memory, *word)))
+}
+
+/// Whether an object is a piece of such a record.
+#[must_use]
+pub fn is_record(memory: &dyn MemoryReader, object: u64) -> bool {
+    object % 8 == 0 && object::type_name(memory, object).is_ok_and(|name| name.ends_with("_Frame"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn words(start: u64, stop: u64, top_frame: u64) -> Words {
+        Words {
+            stack_start: start,
+            stack_stop: stop,
+            stack_copy: 0x9000,
+            stack_saved: 0x100,
+            top_frame,
+            below_top: 0,
+        }
+    }
+
+    #[test]
+    fn states_and_stacks() {
+        assert_eq!(words(0, 0, 0).state(), State::Unstarted);
+        assert_eq!(words(0, 0x70, 0).state(), State::Finished);
+        assert_eq!(words(0x60, 0x70, 0).state(), State::Running);
+        assert_eq!(words(0x60, 0x70, 0x80).state(), State::Suspended);
+        assert_eq!(words(0x60, 0x70, 0x80).on_stack(), Some(0x70));
+        assert_eq!(words(1, u64::MAX, 0).on_stack(), None);
+        assert_eq!(words(0x60, u64::MAX, 0x80).on_stack(), Some(0x60));
+        assert!(words(1, u64::MAX, 0).is_main());
+    }
+
+    #[test]
+    fn what_was_copied_away_is_found_in_the_copy() {
+        let words = words(0x4000, 0x5000, 1);
+        assert_eq!(words.translate(0x4010, 8), 0x9010);
+        assert_eq!(words.translate(0x40f8, 8), 0x90f8);
+        assert_eq!(words.translate(0x40fc, 8), 0x40fc, "only a part of it was copied");
+        assert_eq!(words.translate(0x4100, 8), 0x4100, "the upper part stayed");
+        assert_eq!(words.translate(0x3ff8, 8), 0x3ff8);
+    }
+}

@@ -1,0 +1,374 @@
+//! Suspended greenlets and asyncio tasks from outside, against what the process says of itself: every pairing of `CPython`,
+//! greenlet and gevent that `fixtures/greenlets/` pins, and asyncio of every version.
+
+mod interpreters;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use interpreters::{Program, Python, SID, interpreters};
+use serde_json::Value;
+
+/// A pinned set of packages: its file, the interpreter it is for, and the tags under which wheels are published.
+const PAIRINGS: [(&str, &str, &str, &str); 13] = [
+    ("py27", "2.7.18", "2.7", "cp27mu"),
+    ("py36", "3.6.15", "3.6", "cp36m"),
+    ("py37", "3.7.16", "3.7", "cp37m"),
+    ("py38", "3.8.18", "3.8", "cp38"),
+    ("py39", "3.9.18", "3.9", "cp39"),
+    ("py310", "3.10.13", "3.10", "cp310"),
+    ("py311", "3.11.7", "3.11", "cp311"),
+    ("py311-late", "3.11.7", "3.11", "cp311"),
+    ("py312", "3.12.1", "3.12", "cp312"),
+    ("py312-late", "3.12.1", "3.12", "cp312"),
+    ("py313", "3.13.0", "3.13", "cp313"),
+    ("py314", "sid's 3.14", "3.14", "cp314"),
+    ("py315", "sid's 3.15", "3.15", "cp315"),
+];
+const PLATFORMS: [&str; 6] = [
+    "manylinux1_x86_64",
+    "manylinux2010_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux_2_24_x86_64",
+    "manylinux_2_28_x86_64",
+];
+
+/// Puts a pinned set of wheels into a folder, once; `None`, said loudly, where they cannot be had.
+fn packages(file: &str, version: &str, abi: &str, root: Option<&str>) -> Option<PathBuf> {
+    let above =
+        root.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), |root| Path::new(root).join("opt"));
+    let folder = above.join(format!("greenlets-{file}"));
+    let done = folder.join("complete");
+    if done.exists() {
+        return Some(folder);
+    }
+    let requirements = format!("{}/fixtures/greenlets/{file}.txt", env!("CARGO_MANIFEST_DIR"));
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--require-hashes",
+    ]);
+    pip.args(["--no-deps", "--only-binary", ":all:", "--implementation", "cp", "--python-version", version]);
+    pip.args([
+        "--abi",
+        abi,
+        "--abi",
+        "abi3",
+        "--abi",
+        "none",
+        "--platform",
+        "any",
+        "--root-user-action",
+        "ignore",
+    ]);
+    pip.args(PLATFORMS.iter().flat_map(|platform| ["--platform", platform]));
+    pip.arg("--target").arg(&folder).arg("--requirement").arg(&requirements).stdin(Stdio::null());
+    match pip.output() {
+        Ok(out) if out.status.success() => {
+            std::fs::write(&done, "").unwrap();
+            Some(folder)
+        }
+        other => {
+            let why =
+                other.map_or_else(|e| e.to_string(), |out| String::from_utf8_lossy(&out.stderr).into_owned());
+            eprintln!("SKIPPED: greenlets of {file}: {}", why.lines().last().unwrap_or_default());
+            None
+        }
+    }
+}
+
+fn dump(pid: i32) -> Value {
+    let pid = pid.to_string();
+    let out = Command::new(env!("CARGO_BIN_EXE_stallscope"))
+        .args(["dump", &pid, "--only", &pid, "--format", "json"])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    document["processes"][0].clone()
+}
+
+type Stack = Vec<(String, String, u64)>;
+
+fn stack(frames: &Value) -> Stack {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let frame = |f: &Value| match f {
+        Value::Array(f) => (text(&f[0]), text(&f[1]), f[2].as_u64().unwrap()),
+        f => (text(&f["function"]), text(&f["file"]), f["line"].as_u64().unwrap()),
+    };
+    frames.as_array().unwrap().iter().map(frame).collect()
+}
+
+/// Stacks with how often each is there.
+fn counted<'v>(stacks: impl Iterator<Item = (&'v Value, u64)>) -> BTreeMap<Stack, u64> {
+    let mut counts = BTreeMap::new();
+    for (frames, n) in stacks {
+        *counts.entry(stack(frames)).or_default() += n;
+    }
+    counts
+}
+
+/// The frames of the program itself, which is the same in every run but for its folder.
+fn of_program(stacks: &BTreeMap<Stack, u64>) -> BTreeMap<Vec<(String, u64)>, u64> {
+    let mut counts = BTreeMap::new();
+    for (frames, n) in stacks {
+        let own = frames.iter().filter(|(_, file, _)| file.ends_with("/program.py"));
+        *counts.entry(own.map(|(function, _, line)| (function.clone(), *line)).collect()).or_default() += n;
+    }
+    counts
+}
+
+const GREENLETS: &str = r#"# -*- coding: utf-8 -*-
+from __future__ import print_function
+import gc, json, os, sys, threading
+import gevent, gevent.event, gevent.lock, gevent.queue, gevent.socket
+import greenlet
+
+never = gevent.event.Event()
+keep = []
+
+def sleeper(): gevent.sleep(100000)
+def waiter(): never.wait()
+def getter(): gevent.queue.Queue().get()
+def locker(): gevent.lock.Semaphore(0).acquire()
+def receiver():
+    keep.append(gevent.socket.socketpair() if hasattr(gevent.socket, "socketpair") else None)
+    if keep[-1]:
+        keep[-1][0].recv(10)
+    never.wait()
+def deep(n): return deep(n - 1) if n else never.wait()
+def deepest(): deep(150)
+def generator(): yield never.wait()
+def through_generator(): list(generator())
+def by_key(_): never.wait()
+def through_sorted(): sorted([1], key=by_key)
+class Thing(object):
+    def __init__(self): never.wait()
+    def method(self): never.wait()
+    @staticmethod
+    def make(): Thing()
+def raw(): greenlet.getcurrent().parent.switch()
+
+keep += [gevent.spawn(f) for f in (sleeper, getter, locker, receiver, deepest, through_generator, through_sorted, Thing.make)]
+keep.append(gevent.spawn(Thing.__new__(Thing).method))
+keep += [gevent.spawn(waiter) for _ in range(500)]
+plain = greenlet.greenlet(raw)
+plain.switch()
+unstarted = gevent.Greenlet(sleeper)
+finished = gevent.spawn(lambda: None)
+finished.join()
+
+inside = threading.Event()
+def other():
+    keep.append(gevent.spawn(sleeper))
+    gevent.sleep(0.01)
+    inside.set()
+    gevent.sleep(100000)
+thread = threading.Thread(target=other)
+thread.daemon = True
+thread.start()
+
+def parked(g):
+    return not isinstance(g, greenlet.greenlet) or g.gr_frame is not None
+while not all(parked(g) for g in keep) or not inside.is_set():
+    gevent.sleep(0.01)
+
+def stack(frame):
+    out = []
+    while frame:
+        code = frame.f_code
+        out.append([code.co_qualname if hasattr(code, "co_qualname") else code.co_name, code.co_filename, frame.f_lineno])
+        frame = frame.f_back
+    return out
+
+hubs = type(gevent.get_hub())
+found = [g for g in gc.get_objects() if isinstance(g, greenlet.greenlet)]
+# Main greenlets and hubs change places when this one goes to sleep.
+suspended = [g for g in found if g.gr_frame is not None and g.parent is not None and not isinstance(g, hubs)]
+print(json.dumps({"suspended": [stack(g.gr_frame) for g in suspended], "total": len(found), "greenlet": greenlet.__version__}))
+sys.stdout.flush()
+gevent.spawn(lambda: (gevent.os.tp_read(0, 1), os._exit(0)))
+never.wait()
+"#;
+
+#[test]
+fn suspended_greenlets_are_read_exactly_in_every_pairing() {
+    let all = interpreters();
+    let mut seen = 0;
+    let mut cut = None;
+    for (file, interpreter, version, abi) in PAIRINGS {
+        let Some(python) = all.iter().find(|p| p.name == interpreter) else { continue };
+        let Some(folder) = packages(file, version, abi, python.root) else { continue };
+        let folder = folder.display().to_string();
+        let packages = Some(folder.strip_prefix(SID).map_or(folder.clone(), str::to_owned));
+        let python =
+            Python { packages, name: file.into(), program: python.program.clone(), root: python.root };
+        let program = Program::start(&python, GREENLETS);
+        let truth: Value =
+            serde_json::from_str(&program.line).unwrap_or_else(|e| panic!("{file}: {e}: {:?}", program.line));
+        let document = dump(program.pid());
+        let groups = document["greenlets"].as_array().unwrap();
+        let outside = counted(
+            groups
+                .iter()
+                .filter(|g| g["state"] == "suspended" && g["kind"] != "main" && g["kind"] != "hub")
+                // The reader of its input was spawned after the truth was told.
+                .filter(|g| {
+                    !g["frames"].to_string().contains("tp_read")
+                        && !g["frames"].to_string().contains("<lambda>")
+                })
+                .map(|g| (&g["frames"], g["count"].as_u64().unwrap())),
+        );
+        let inside = counted(truth["suspended"].as_array().unwrap().iter().map(|s| (s, 1)));
+        // greenlet 3.0.0 to 3.0.2 cuts the stack that a suspended one shows of itself behind its innermost frame. From
+        // outside all of it is seen: the same as with a later release.
+        if truth["greenlet"].as_str().unwrap().starts_with("3.0.") {
+            let innermost = |stacks: &BTreeMap<Stack, u64>| {
+                let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+                for (frames, n) in stacks {
+                    *counts.entry(frames[0].clone()).or_default() += n;
+                }
+                counts
+            };
+            assert_eq!(innermost(&outside), innermost(&inside), "{file}");
+            cut = Some(of_program(&outside));
+        } else {
+            assert_eq!(outside, inside, "{file}, greenlet {}", truth["greenlet"]);
+            if let Some(cut) = cut.take() {
+                assert_eq!(cut, of_program(&outside), "{file}: the same program with the release before");
+            }
+        }
+        assert!(inside.values().any(|n| *n >= 500), "{file}: those at the same place are one entry");
+        assert_eq!(document["rejected"]["unreadable"], 0, "{file}: {}", document["rejected"]);
+
+        let hub = groups
+            .iter()
+            .find(|g| g["kind"] == "hub" && g["thread"] == program.pid())
+            .unwrap_or_else(|| panic!("{file}: no hub: {groups:#?}"));
+        assert!(hub["last_turn_ms"].as_u64().is_some_and(|ms| ms < 60_000), "{file}: {hub:#}");
+        let unstarted = groups.iter().find(|g| g["state"] == "unstarted").unwrap();
+        assert_eq!(unstarted["callable"], "sleeper", "{file}: {unstarted:#}");
+        let many = groups.iter().find(|g| g["count"].as_u64().unwrap() >= 500).unwrap();
+        assert_eq!(many["callable"], "waiter", "{file}");
+        assert_eq!(many["thread"], program.pid(), "{file}");
+        // gevent 1.4 keeps who spawned a greenlet in another form, which is not read.
+        assert!(file == "py27" || many["spawned_at"].to_string().contains("program.py"), "{file}: {many:#}");
+        let tids: std::collections::BTreeSet<i64> =
+            groups.iter().filter_map(|g| g["thread"].as_i64()).collect();
+        assert!(tids.len() >= 2, "{file}: two threads have greenlets, and newer pools of gevent: {tids:?}");
+        program.unharmed();
+        seen += 1;
+    }
+    assert!(seen > 0 || all.is_empty(), "no pairing could be tested");
+}
+
+const TASKS: &str = r#"
+import asyncio, json, os, sys, threading
+
+async def wait(event): await event.wait()
+async def nested(event, n):
+    if n:
+        return await nested(event, n - 1)
+    await event.wait()
+async def sleeper(): await asyncio.sleep(100000)
+async def getter(): await asyncio.Queue().get()
+async def waits_for(task): await task
+async def values(event):
+    yield 1
+    await event.wait()
+    yield 2
+async def iterates(event):
+    async for _ in values(event):
+        pass
+class Awaitable:
+    def __init__(self, event): self.event = event
+    def __await__(self): return wait(self.event).__await__()
+async def by_protocol(event): await Awaitable(event)
+
+def coroutine_stack(task):
+    # As far as the interpreter itself can look: outermost first, with whether it had to stop at an asynchronous iterator.
+    out, c = [], task._coro if hasattr(task, "_coro") else task.get_coro()
+    while c is not None:
+        frame = getattr(c, "cr_frame", None) or getattr(c, "gi_frame", None) or getattr(c, "ag_frame", None)
+        if frame is None:
+            return out, type(c).__name__ in ("async_generator_asend", "coroutine_wrapper")
+        code = frame.f_code
+        out.append([code.co_qualname if hasattr(code, "co_qualname") else code.co_name, code.co_filename, frame.f_lineno])
+        for name in ("cr_await", "gi_yieldfrom", "ag_await"):
+            if hasattr(c, name):
+                c = getattr(c, name)
+                break
+    return out, False
+
+async def main():
+    event = asyncio.Event()
+    make = asyncio.ensure_future
+    tasks = [make(wait(event)) for _ in range(300)]
+    tasks += [make(f) for f in (nested(event, 50), sleeper(), getter(), iterates(event), by_protocol(event))]
+    tasks.append(make(waits_for(tasks[0])))
+    if hasattr(tasks[0], "set_name"):
+        tasks[0].set_name("first")
+        tasks[-1].set_name("behind the first")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    truth = [dict(zip(("frames", "stopped"), coroutine_stack(t))) for t in tasks]
+    print(json.dumps(truth))
+    sys.stdout.flush()
+    await event.wait()
+
+ends = threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)))
+ends.daemon = True
+ends.start()
+asyncio.get_event_loop_policy().new_event_loop().run_until_complete(main()) if sys.version_info < (3, 14) else asyncio.run(main())
+"#;
+
+#[test]
+fn tasks_of_asyncio_are_read_exactly_by_every_interpreter() {
+    for python in interpreters().into_iter().filter(|p| p.name != "2.7.18") {
+        let name = &python.name;
+        let program = Program::start(&python, TASKS);
+        let truth: Vec<Value> =
+            serde_json::from_str(&program.line).unwrap_or_else(|e| panic!("{name}: {e}: {:?}", program.line));
+        let document = dump(program.pid());
+        let groups = document["asyncio_tasks"].as_array().unwrap();
+        let total: u64 = groups.iter().map(|g| g["count"].as_u64().unwrap()).sum();
+        assert_eq!(total, truth.len() as u64 + 1, "{name}: all tasks and the first one: {groups:#?}");
+        let mut outside: Vec<(Stack, u64)> = groups
+            .iter()
+            .map(|g| {
+                let mut frames = stack(&g["frames"]);
+                frames.reverse();
+                (frames, g["count"].as_u64().unwrap())
+            })
+            .collect();
+        for task in &truth {
+            let inside = stack(&task["frames"]);
+            let stopped = task["stopped"] == true;
+            // Where the interpreter's own view ends at an asynchronous iterator, ours goes on.
+            let same = |seen: &Stack| {
+                if stopped { seen.starts_with(&inside) && seen.len() > inside.len() } else { *seen == inside }
+            };
+            let place = outside.iter_mut().find(|(seen, n)| *n > 0 && same(seen));
+            let Some((_, n)) = place else { panic!("{name}: not found: {inside:?}\nin {groups:#?}") };
+            *n -= 1;
+        }
+        assert!(
+            groups.iter().any(|g| g["count"].as_u64().unwrap() >= 299),
+            "{name}: equal ones are one entry"
+        );
+        if !["3.6.15", "3.7.16"].contains(&name.as_str()) {
+            let first = groups.iter().find(|g| g["name"] == "first").unwrap();
+            assert_eq!(first["awaited_by"], serde_json::json!(["behind the first"]), "{name}");
+        }
+        assert!(groups.iter().all(|g| g["state"] == "waiting"), "{name}: {groups:#?}");
+        assert_eq!(document["rejected"], serde_json::json!({"torn": 0, "unreadable": 0}), "{name}");
+        program.unharmed();
+    }
+}
