@@ -43,7 +43,8 @@ impl Selector {
     }
 }
 
-fn all_pids() -> Vec<i32> {
+/// All pids that `/proc` lists, in ascending order.
+pub(super) fn all_pids() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();

@@ -132,7 +132,7 @@ impl<'s> Recorder<'s> {
         let mapped = facts::mapped_files(maps.as_deref().unwrap_or_default());
         let mut python = None;
         if self.options.level != Level::Proc {
-            match python::Python::attach(&member.dir, &member.snapshot, &maps) {
+            match python::Python::attach(&member.dir, &maps) {
                 Ok(found) => python = Some(found),
                 Err(python::NoPython::NotPython) => {}
                 Err(why) => self.records.push(Record::Blind(why.blind_spot(pid))),

@@ -9,7 +9,6 @@ use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
-use crate::observe::process::ProcessSnapshot;
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
@@ -61,12 +60,8 @@ impl NoPython {
 
 impl Python {
     /// Finds the interpreter of a process.
-    pub fn attach(
-        dir: &ProcDir,
-        snapshot: &ProcessSnapshot,
-        maps: &Seen<Vec<Mapping>>,
-    ) -> Result<Self, NoPython> {
-        let denied = || NoPython::Denied(Box::new(access::Facts::gather(snapshot).explain()));
+    pub fn attach(dir: &ProcDir, maps: &Seen<Vec<Mapping>>) -> Result<Self, NoPython> {
+        let denied = || NoPython::Denied(Box::new(access::refusal(dir)));
         let mappings = match maps {
             Ok(mappings) => mappings,
             Err(Unseen::Denied) => return Err(denied()),
