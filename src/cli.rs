@@ -71,6 +71,23 @@ Examples:
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
     )]
     Diagnose(DiagnoseArgs),
+    /// Say what may be read here, what not, why, and what opens it
+    ///
+    /// Without a PID: this machine, this user, and the servers that could be looked at. With one: every source is tried
+    /// on the process, without harm, and the one gate that is closed is named with the command that opens it. Exit status
+    /// 0 says that a diagnosis is possible, be it from less than all (then the report says what is missing), 3 that none is.
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope doctor                            this machine, this user
+  stallscope doctor 4242                       what may be read of process 4242
+  stallscope doctor 4242 --format json | jq .target.gate
+
+Exit status: 0 a diagnosis is possible (full, or degraded: the report says which), 2 wrong usage,
+3 none is possible"
+    )]
+    Doctor(DoctorArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,
@@ -174,6 +191,20 @@ pub struct DiagnoseArgs {
     /// Also say where the time went, thread by thread
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Process to try everything on
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    pub pid: Option<i32>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// When to colour (`NO_COLOR` is respected)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub color: ColorArg,
 }
 
 /// The most that a look may do to its target.

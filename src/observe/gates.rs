@@ -12,6 +12,7 @@ use super::parse::{lines, schedstat, words};
 const MAX_MOUNTINFO_BYTES: u64 = 4 << 20;
 
 /// The gates of a machine.
+#[allow(clippy::struct_excessive_bools, reason = "each is something that is there or not")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gates {
     /// Yama's `ptrace_scope`, where there is a Yama.

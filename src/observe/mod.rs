@@ -12,6 +12,7 @@ pub mod gates;
 pub mod heartbeat;
 pub mod host;
 pub mod kernel_file;
+pub mod listeners;
 pub mod memory;
 pub mod own;
 pub mod parse;

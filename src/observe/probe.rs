@@ -157,11 +157,8 @@ fn net_namespace(process: &ProcDir) -> Trial {
 fn sock_diag(process: &ProcDir) -> Trial {
     let answer = SockDiag::open(process).and_then(|mut channel| channel.tcp(&Wanted::default()));
     let denied = matches!(answer, Err(NoDiagnosis::UnknownNamespace(Unseen::Denied)));
-    Trial {
-        source: Source::SockDiag,
-        seen: answer.map(|_| String::new()).map_err(|why| why.to_string()),
-        denied,
-    }
+    let why = |why: NoDiagnosis| if denied { Unseen::Denied.to_string() } else { why.to_string() };
+    Trial { source: Source::SockDiag, seen: answer.map(|_| String::new()).map_err(why), denied }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
+use super::doctor::Doctor;
 use super::model::{ErrorDocument, Report};
 
 /// A schema and the file that it belongs into.
@@ -22,6 +23,7 @@ pub fn all() -> Vec<SchemaFile> {
     vec![
         SchemaFile { name: "report-v1.json", text: schema::<Report>("stallscope report, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
+        SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
     ]
 }
 

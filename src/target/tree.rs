@@ -159,8 +159,9 @@ fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     (kind_of(&here.1), here)
 }
 
+/// Where neither program may be read, the command lines that callers compare must do.
 fn same_program(a: &ProcessSnapshot, b: &ProcessSnapshot) -> bool {
-    a.exe.is_some() && a.exe == b.exe && !a.cmdline.is_empty()
+    a.exe == b.exe && !a.cmdline.is_empty()
 }
 
 /// Whether a child serves for a parent of a kind.

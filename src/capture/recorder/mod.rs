@@ -4,6 +4,7 @@
 //! round four times a second, births and deaths as they come. It never stops a thread and never writes into
 //! one; its own cost and lateness are part of the stream.
 
+mod denied;
 mod facts;
 mod interner;
 mod python;
@@ -20,6 +21,7 @@ use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
 use crate::observe::host;
 use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
 use crate::target::{Server, maps};
+use denied::{Denied, Part};
 use interner::Interner;
 use slow::Slow;
 use sources::{Source, Sources};
@@ -65,6 +67,7 @@ pub struct Recorder<'s> {
     watched: BTreeMap<i32, Watched>,
     slow: Slow,
     sources: Sources,
+    denied: Denied,
     interner: Interner,
     clock: Clock,
     cpu_at_start_ns: u64,
@@ -96,6 +99,7 @@ impl<'s> Recorder<'s> {
             watched: BTreeMap::new(),
             slow,
             sources: Sources::default(),
+            denied: Denied::default(),
             interner: Interner::default(),
             clock,
             cpu_at_start_ns,
@@ -134,9 +138,12 @@ impl<'s> Recorder<'s> {
         if self.options.level != Level::Proc {
             match python::Python::attach(&member.dir, &maps) {
                 Ok(found) => python = Some(found),
-                Err(python::NoPython::NotPython) => {}
-                Err(why) => self.records.push(Record::Blind(why.blind_spot(pid))),
+                Err(python::NoPython::Denied) => self.denied.add(&member.dir, &[Part::Stacks]),
+                Err(why) => self.records.extend(why.blind_spot(pid).map(Record::Blind)),
             }
+        }
+        if member.dir.read("syscall", 256) == Err(Unseen::Denied) {
+            self.denied.add(&member.dir, &[Part::Calls]);
         }
         let facts = facts::process(&self.server, member, python.as_mut(), &self.header, &mapped, at_ns);
         self.watched.insert(pid, Watched::new(member, facts, python));
@@ -301,6 +308,12 @@ impl<'s> Recorder<'s> {
             self.leave(pid, at_ns);
         }
         self.slow.round(at_ns, &self.watched, &mut self.sources, &mut self.records);
+        for pid in self.slow.take_refused() {
+            if let Some(watched) = self.watched.get(&pid) {
+                self.denied.add(&watched.dir, &[Part::Descriptors]);
+            }
+        }
+        self.denied.tell(&mut self.records);
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -326,7 +339,7 @@ impl<'s> Recorder<'s> {
 
     /// Ends the recording.
     pub fn finish(mut self) -> Result<Capture> {
-        if self.sources.denied(Source::Syscall) {
+        if self.sources.denied(Source::Syscall) && self.denied.is_empty() {
             self.records.push(Record::Blind(BlindSpot {
                 what: "what sleeping threads wait for".into(),
                 why: "the kernel does not permit reading /proc/PID/task/TID/syscall".into(),

@@ -18,7 +18,7 @@ use crate::observe::heartbeat::{self, HeartbeatFile};
 use crate::observe::host::HostFiles;
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::readiness::{NotAsked, Readiness};
-use crate::observe::sock_diag::SockDiag;
+use crate::observe::sock_diag::{NoDiagnosis, SockDiag};
 use crate::observe::sockets::{SocketFiles, Table, Wanted};
 
 /// Most sockets written per round.
@@ -66,6 +66,7 @@ pub struct Slow {
     nowhere: HashSet<u64>,
     round: u64,
     blind: Vec<BlindSpot>,
+    refused: Vec<i32>,
 }
 
 impl Slow {
@@ -75,6 +76,8 @@ impl Slow {
         let mut blind = Vec::new();
         let diag = match SockDiag::open(head) {
             Ok(diag) => Some(diag),
+            // Told with the gate that is closed.
+            Err(NoDiagnosis::UnknownNamespace(Unseen::Denied)) => None,
             Err(why) => {
                 blind.push(BlindSpot {
                     what: "requests in flight and their ages".into(),
@@ -96,7 +99,13 @@ impl Slow {
             nowhere: HashSet::new(),
             round: 0,
             blind,
+            refused: Vec::new(),
         }
+    }
+
+    /// The processes whose descriptors were refused since this was last asked.
+    pub fn take_refused(&mut self) -> Vec<i32> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Whom a process listens for, as last seen.
@@ -160,11 +169,7 @@ impl Slow {
         let fds = match listing {
             Ok(listing) => listing.fds,
             Err(Unseen::Denied) if !std::mem::replace(&mut kept.denied, true) => {
-                self.blind.push(BlindSpot {
-                    what: format!("descriptors and sockets of process {pid}"),
-                    why: "the kernel does not permit reading /proc/PID/fd".into(),
-                    remedy: format!("sudo stallscope {pid}"),
-                });
+                self.refused.push(pid);
                 return;
             }
             Err(_) => return,

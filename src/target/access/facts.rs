@@ -70,6 +70,26 @@ pub struct Tracer {
     pub name: String,
 }
 
+/// What is the same for every process: the tool, the machine, the place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Here {
+    /// The tool.
+    pub us: Own,
+    /// The machine.
+    pub gates: Gates,
+    /// The place.
+    pub signs: Signs,
+}
+
+impl Here {
+    /// Reads it.
+    #[must_use]
+    pub fn gather() -> Self {
+        let us = own::own();
+        Self { gates: gates::gates(), signs: Signs::gather(us.first_namespaces), us }
+    }
+}
+
 /// All facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -84,19 +104,21 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads the facts about a process and about us. `refused` says what trying its memory has shown.
+    /// Reads the facts about a process. `refused` says what trying its memory has shown.
     #[must_use]
-    pub fn gather(process: &ProcDir, refused: Option<bool>) -> Self {
-        let us = own::own();
-        let them = read(process, &us, refused).unwrap_or_else(|_| absent(process.pid()));
-        Self { them, gates: gates::gates(), signs: Signs::gather(us.first_namespaces), us }
+    pub fn gather(process: &ProcDir, refused: Option<bool>, here: &Here) -> Self {
+        let them = read(process, &here.us, refused).unwrap_or_else(|_| absent(process.pid()));
+        Self::of(them, here)
     }
 
     /// The facts about a pid whose directory cannot be opened or read.
     #[must_use]
-    pub fn gather_absent(pid: i32) -> Self {
-        let us = own::own();
-        Self { them: absent(pid), gates: gates::gates(), signs: Signs::gather(us.first_namespaces), us }
+    pub fn gather_absent(pid: i32, here: &Here) -> Self {
+        Self::of(absent(pid), here)
+    }
+
+    fn of(them: Them, here: &Here) -> Self {
+        Self { them, us: here.us.clone(), gates: here.gates.clone(), signs: here.signs.clone() }
     }
 }
 

@@ -13,16 +13,16 @@ pub mod remedy;
 mod tests;
 
 pub use decide::{Gate, Want, decide};
-pub use facts::{Facts, Presence};
+pub use facts::{Facts, Here, Presence};
 pub use place::Place;
 
 use crate::error::Error;
 use crate::observe::kernel_file::ProcDir;
 
-/// The error for a process whose memory was just refused: the one gate.
+/// The error for a process that was just refused: the one gate.
 #[must_use]
-pub fn refusal(process: &ProcDir) -> Error {
-    let facts = Facts::gather(process, Some(true));
+pub fn refusal(process: &ProcDir, here: &Here) -> Error {
+    let facts = Facts::gather(process, Some(true), here);
     let gate = decide(&facts, Want::Read).unwrap_or(Gate::SecurityModule);
     remedy::error(&gate, &facts)
 }
@@ -30,7 +30,7 @@ pub fn refusal(process: &ProcDir) -> Error {
 /// The error for a pid that `/proc` does not show, or of which it refuses even the public files.
 #[must_use]
 pub fn absence(pid: i32) -> Error {
-    let facts = Facts::gather_absent(pid);
+    let facts = Facts::gather_absent(pid, &Here::gather());
     let gate = decide(&facts, Want::Read).unwrap_or(Gate::NoSuchProcess);
     remedy::error(&gate, &facts)
 }
@@ -38,9 +38,9 @@ pub fn absence(pid: i32) -> Error {
 /// The error for a process that cannot be judged at all, if it is one.
 #[must_use]
 pub fn unfit(process: &ProcDir) -> Option<Error> {
-    let facts = Facts::gather(process, None);
+    let facts = Facts::gather(process, None, &Here::gather());
     match decide(&facts, Want::Read) {
-        Some(gate @ (Gate::KernelThread | Gate::Exited { .. })) => Some(remedy::error(&gate, &facts)),
+        Some(gate @ (Gate::KernelThread | Gate::Exited)) => Some(remedy::error(&gate, &facts)),
         _ => None,
     }
 }

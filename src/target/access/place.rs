@@ -44,6 +44,7 @@ impl Place {
 }
 
 /// What tells the place.
+#[allow(clippy::struct_excessive_bools, reason = "each is something that is there or not")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Signs {
     /// Whether all namespaces are the machine's own. Then files that containers have are leftovers of an image.

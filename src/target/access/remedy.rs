@@ -79,10 +79,9 @@ pub fn value(gate: &Gate, facts: &Facts) -> Option<String> {
         |ids: &[u32; 3], ours: u32| ids.iter().copied().find(|id| *id != ours).unwrap_or(ids[1]);
     let label = |label: &Option<String>| label.clone().unwrap_or_else(|| "none".into());
     Some(match gate {
-        Gate::NoSuchProcess => return None,
+        Gate::NoSuchProcess | Gate::KernelThread => return None,
         Gate::PidNamespace { .. } => format!("NSpid={}", them.pid),
         Gate::Hidepid => return facts.gates.hidepid.clone(),
-        Gate::KernelThread => return None,
         Gate::Exited => format!("state={}", them.state),
         Gate::Traced => {
             let tracer = them.tracer.as_ref()?;
