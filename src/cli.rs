@@ -136,7 +136,7 @@ pub struct TargetArgs {
     #[arg(value_name = "PID", value_parser = parse_pid)]
     pub pid: Option<i32>,
     /// Owner of the socket that listens on this port
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Server whose name contains this
     #[arg(long, value_name = "NAME")]

@@ -8,7 +8,6 @@ use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
-use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -44,23 +43,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 pub fn render(what: Generated) -> Vec<GeneratedFile> {
     match what {
         Generated::Man => man_pages(),
-        Generated::Completions => completions(),
+        Generated::Completions => super::completions::scripts(),
         Generated::Schema => schema::all()
             .into_iter()
             .map(|file| GeneratedFile { name: file.name.into(), bytes: file.text.into_bytes() })
             .collect(),
     }
-}
-
-fn completions() -> Vec<GeneratedFile> {
-    [(Shell::Bash, "stallscope.bash"), (Shell::Zsh, "_stallscope"), (Shell::Fish, "stallscope.fish")]
-        .into_iter()
-        .map(|(shell, name)| {
-            let mut bytes = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "stallscope", &mut bytes);
-            GeneratedFile { name: name.into(), bytes }
-        })
-        .collect()
 }
 
 /// One page for the program and one for each verb.

@@ -1,5 +1,7 @@
 //! Short scripts that connect the rooms, one per verb.
 
+pub mod complete;
+pub mod completions;
 pub mod demo;
 pub mod diagnose;
 pub mod doctor;
@@ -22,6 +24,9 @@ use crate::report::{Form, render_error};
 /// Runs what was typed and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = complete::answer(std::env::args()) {
+        return ExitCode::from(code);
+    }
     let wants_json = wants_json(std::env::args());
     let outcome = match Cli::try_parse() {
         Ok(cli) => run(cli),
