@@ -18,6 +18,9 @@ use super::sock_diag::{NoDiagnosis, SockDiag};
 use super::sockets::{SocketFiles, Table, Wanted};
 use super::thread_files::ThreadFiles;
 
+/// How often a thread that wakes while it is looked at is looked at again.
+const WCHAN_TRIES: usize = 5;
+
 /// A source of the look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -75,7 +78,7 @@ pub fn try_all(process: &Arc<ProcDir>) -> Vec<Trial> {
             Source::Schedstat,
             thread.schedstat(&mut buffer).map(|s| format!("{} times on a processor", s.slices)),
         ),
-        wchan(&mut thread, &mut buffer, state),
+        wchan(&mut thread, &mut buffer),
         trial(Source::Syscall, thread.syscall(&mut buffer).map(|_| String::new())),
         trial(Source::Maps, first.map(|_| String::new())),
         trial(Source::Memory, memory(process, first)),
@@ -134,17 +137,25 @@ fn remote(process: &ProcDir, first: Seen<u64>) -> Seen<String> {
     Ok(String::new())
 }
 
-/// The kernel hides it without an error: a thread that sleeps and sleeps nowhere is hidden.
-fn wchan(thread: &mut ThreadFiles, buffer: &mut [u8], state: Seen<char>) -> Trial {
-    let seen = thread.wchan(buffer).map(|name| name.map(str::to_owned));
-    let asleep = matches!(state, Ok('S' | 'D'));
-    match seen {
-        Ok(None) if asleep => {
-            Trial { source: Source::Wchan, seen: Err("hidden without an error".into()), denied: true }
+/// The kernel hides it without an error: a thread that sleeps and sleeps nowhere, and did not wake meanwhile, is hidden.
+fn wchan(thread: &mut ThreadFiles, buffer: &mut [u8]) -> Trial {
+    let found = |seen| Trial { source: Source::Wchan, seen, denied: false };
+    for _ in 0..WCHAN_TRIES {
+        let before = thread.counters(buffer);
+        match thread.wchan(buffer) {
+            Ok(Some(name)) => return found(Ok(name.to_owned())),
+            Ok(None) => {}
+            Err(unseen) => return trial(Source::Wchan, Err(unseen)),
         }
-        Ok(name) => trial(Source::Wchan, Ok(name.unwrap_or_else(|| "awake".into()))),
-        Err(unseen) => trial(Source::Wchan, Err(unseen)),
+        let after = thread.counters(buffer);
+        if before == after && before.is_ok_and(|counters| matches!(counters.state, 'S' | 'D')) {
+            // Whoever may read what it sleeps in is not kept from this: then the kernel does not know it.
+            let refused = thread.syscall(buffer) == Err(Unseen::Denied);
+            let why = if refused { "hidden without an error".into() } else { Unseen::Absent.to_string() };
+            return Trial { source: Source::Wchan, seen: Err(why), denied: refused };
+        }
     }
+    found(Ok("awake".into()))
 }
 
 fn net_namespace(process: &ProcDir) -> Trial {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::{Here, remedy};
 use crate::capture::model::SocketState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::{FileBudget, ProcDir};
@@ -113,7 +114,13 @@ fn by_port(port: u16) -> Result<i32> {
         &format!("port {port}"),
         &format!("its owner is not visible: the descriptors of {hidden} processes may not be read"),
     )
-    .map_err(|e| if found.is_empty() { e.remedy(format!("sudo stallscope --port {port}")) } else { e })
+    .map_err(|e| if found.is_empty() { e.remedy(as_root(&format!("--port {port}"))) } else { e })
+}
+
+/// How to ask the same with the right to see everybody's descriptors.
+fn as_root(args: &str) -> String {
+    let here = Here::gather();
+    remedy::with_capability(&here.us, &here.signs, args)
 }
 
 fn by_name(name: &str) -> Result<i32> {

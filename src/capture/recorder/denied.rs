@@ -77,12 +77,6 @@ impl Denied {
         }
     }
 
-    /// Whether nothing was refused.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.gates.is_empty()
-    }
-
     /// Tells of each gate that was not told of yet.
     pub fn tell(&mut self, out: &mut Vec<Record>) {
         for gate in self.gates.iter_mut().filter(|gate| !gate.told) {

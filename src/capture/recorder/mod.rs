@@ -15,11 +15,11 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, Tick};
+use super::model::{Capture, Header, Level, Record, Role, SelfCost, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
 use crate::observe::host;
-use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
+use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
 use crate::target::{Server, maps};
 use denied::{Denied, Part};
 use interner::Interner;
@@ -142,7 +142,7 @@ impl<'s> Recorder<'s> {
                 Err(why) => self.records.extend(why.blind_spot(pid).map(Record::Blind)),
             }
         }
-        if member.dir.read("syscall", 256) == Err(Unseen::Denied) {
+        if calls_refused(&member.dir) {
             self.denied.add(&member.dir, &[Part::Calls]);
         }
         let facts = facts::process(&self.server, member, python.as_mut(), &self.header, &mapped, at_ns);
@@ -339,12 +339,12 @@ impl<'s> Recorder<'s> {
 
     /// Ends the recording.
     pub fn finish(mut self) -> Result<Capture> {
-        if self.sources.denied(Source::Syscall) && self.denied.is_empty() {
-            self.records.push(Record::Blind(BlindSpot {
-                what: "what sleeping threads wait for".into(),
-                why: "the kernel does not permit reading /proc/PID/task/TID/syscall".into(),
-                remedy: format!("sudo stallscope {}", self.options.pid),
-            }));
+        if self.sources.denied(Source::Syscall) {
+            // Also of those who have shut the door after the look had begun.
+            for watched in self.watched.values().filter(|w| calls_refused(&w.dir)) {
+                self.denied.add(&watched.dir, &[Part::Calls]);
+            }
+            self.denied.tell(&mut self.records);
         }
         let cost = self.cost();
         self.records.push(cost);
@@ -374,6 +374,11 @@ impl<'s> Recorder<'s> {
     pub fn ended(&self) -> bool {
         self.interrupted || self.watched.is_empty()
     }
+}
+
+/// Whether what the main thread does may not be read.
+fn calls_refused(process: &ProcDir) -> bool {
+    process.read("syscall", 256) == Err(Unseen::Denied)
 }
 
 fn gone(pid: i32) -> Error {

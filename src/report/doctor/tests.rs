@@ -1,7 +1,7 @@
 //! The document and its page, from facts made up by hand.
 
 use super::build;
-use crate::capture::model::HostFacts;
+use crate::capture::model::{HostFacts, Role};
 use crate::observe::gates::Gates;
 use crate::observe::kernel_file::{FileBudget, ProcDir};
 use crate::observe::own::Own;
@@ -53,6 +53,7 @@ fn facts() -> Facts {
     let me = ProcDir::open(std::process::id() as i32, &FileBudget::new(0)).unwrap();
     let mut facts = Facts::gather(&me, Some(true), &here());
     let them = &mut facts.them;
+    (them.capabilities, them.label, them.dumpable) = (0, None, Some(true));
     (them.pid, them.ns_pid, them.name, them.state) = (42, 7, "gun\x1b[2Jicorn".into(), 'S');
     (them.uids, them.gids, them.user) = ([33; 3], [33; 3], Some("www-data".into()));
     (them.tracer, them.descends_from_us, them.same_user_ns) = (None, false, Some(true));
@@ -89,6 +90,34 @@ fn a_refused_process_is_degraded_and_its_gate_explained_once() {
     assert!(page.lines().all(|line| line.chars().count() <= 100), "{page}");
     assert!(!page.contains('\x1b') && !page.contains('\u{202e}'), "{page:?}");
     assert!(page.contains("exit code 0"), "{page}");
+}
+
+#[test]
+fn pages() {
+    let mut target = build::target(&facts(), &trials(), None);
+    let gate = target.gate.clone();
+    let other = |pid, role, access, gate| OtherSeen { pid, role, access, gate };
+    target.others = vec![
+        other(41, Role::Arbiter, Access::Full, None),
+        other(43, Role::Worker, Access::Degraded, gate.clone()),
+        other(44, Role::Worker, Access::Degraded, gate.clone()),
+    ];
+    insta::assert_snapshot!("target", text::render(&document(Some(target)), Style::default()));
+    let mut doctor = document(None);
+    let server = |pid, name: &str, workers, access, gate| ServerSeen {
+        pid,
+        name: name.into(),
+        workers,
+        ports: vec![8000],
+        access,
+        gate,
+    };
+    doctor.servers = Some(vec![
+        server(41, "gunicorn", 4, Access::Degraded, gate.clone()),
+        server(60, "uvicorn", 1, Access::Degraded, gate),
+        server(80, "na\u{202e}me", 0, Access::Full, None),
+    ]);
+    insta::assert_snapshot!("machine", text::render(&doctor, Style::default()));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{Access, Doctor, GateSeen, ServerSeen, SourceSeen, TargetSeen};
+use super::{Access, Doctor, GateSeen, OtherSeen, ServerSeen, SourceSeen, TargetSeen};
 use crate::report::page::{Cell, Fit, Page};
 use crate::report::style::{Style, Tone};
 use crate::report::words::word;
@@ -211,19 +211,30 @@ fn costs(page: &mut Page, sources: &[SourceSeen]) {
     }
 }
 
+/// Those that are alike share a line.
 fn others(page: &mut Page, found: &TargetSeen) {
     let mut told: Vec<(&str, &Option<String>)> =
         found.gate.iter().map(|g| (g.cause.as_str(), &g.value)).collect();
-    for other in &found.others {
-        let pid = other.pid.to_string();
-        let role = word(&other.role);
-        let cells = [
-            Cell { tone: tone(other.access), text: &word(&other.access), columns: 8 },
-            Cell { tone: Tone::Strong, text: &pid, columns: 7 },
-        ];
-        let why = other.gate.as_ref().map_or_else(String::new, |gate| format!(": {}", gate.cause));
-        page.row(2, &cells, Tone::Plain, &format!("{role}{why}"), Fit::Wrap);
-        if let Some(gate) = &other.gate
+    let mut rest: Vec<&OtherSeen> = found.others.iter().collect();
+    while let Some(first) = rest.first().copied() {
+        let cause =
+            |other: &OtherSeen| other.gate.as_ref().map(|gate| (gate.cause.clone(), gate.value.clone()));
+        let same = |other: &OtherSeen| {
+            (other.role, other.access) == (first.role, first.access) && cause(other) == cause(first)
+        };
+        let pids: Vec<String> = rest.iter().filter(|o| same(o)).map(|o| o.pid.to_string()).collect();
+        rest.retain(|other| !same(other));
+        let mut what = word(&first.role);
+        if pids.len() > 1 {
+            what.push('s');
+        }
+        let _ = write!(what, " {}", pids.join(" "));
+        if let Some(gate) = &first.gate {
+            let _ = write!(what, ": {}", gate.cause);
+        }
+        let cells = [Cell { tone: tone(first.access), text: &word(&first.access), columns: 8 }];
+        page.row(2, &cells, Tone::Plain, &what, Fit::Wrap);
+        if let Some(gate) = &first.gate
             && !told.contains(&(&gate.cause, &gate.value))
         {
             told.push((&gate.cause, &gate.value));

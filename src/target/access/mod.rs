@@ -1,6 +1,6 @@
 //! Why a process cannot be looked at: facts in, the one closed gate with its value and its remedies out.
 //!
-//! [`facts`] gathers what decides, plain data; [`decide`] goes through the gates in the kernel's own order and names
+//! [`facts`] gathers what decides, plain data; [`decide()`] goes through the gates in the kernel's own order and names
 //! the first that is closed; [`remedy`] knows what opens it in the [`place`] where the tool runs, least privilege first.
 //! All but the gathering is pure. To weaken the machine is never advised.
 

@@ -5,8 +5,9 @@
 
 use super::decide::{CAP_SYS_PTRACE, Gate, Want, decide};
 use super::facts::{Facts, Presence};
-use super::place::Place;
+use super::place::{Place, Signs};
 use crate::error::{Error, ErrorKind};
+use crate::observe::own::Own;
 
 /// A gate as an error: what failed, the cause, its value, its remedies, and last what works without them.
 #[must_use]
@@ -218,43 +219,46 @@ fn as_their_user(facts: &Facts) -> Option<String> {
 
 /// The ways to `CAP_SYS_PTRACE`.
 fn elevate(facts: &Facts) -> Vec<String> {
-    let pid = facts.them.pid;
-    let container = facts.signs.container();
+    let mut found = vec![with_capability(&facts.us, &facts.signs, &facts.them.pid.to_string())];
     match facts.signs.place() {
-        Place::Host if facts.us.uid == 0 && facts.us.bounding & CAP_SYS_PTRACE == 0 => vec![format!(
-            "from a root shell whose bounding set has CAP_SYS_PTRACE (in a unit: CapabilityBoundingSet=): stallscope {pid}"
-        )],
-        Place::Host if facts.us.uid == 0 => {
-            vec![format!("from a root shell with all its capabilities: stallscope {pid}")]
-        }
-        Place::Host if facts.us.no_new_privs => {
-            vec![format!("from a root shell, as sudo has no effect here (no_new_privs): stallscope {pid}")]
-        }
-        Place::Host => vec![
-            format!("sudo stallscope {pid}"),
+        Place::Host if facts.us.uid != 0 && !facts.us.no_new_privs => found.push(
             "sudo setcap cap_sys_ptrace=ep \"$(command -v stallscope)\" (lets everybody who may run it read any process)"
                 .into(),
-        ],
-        Place::Docker => vec![
-            format!("docker run --rm -it --pid=container:{container} --cap-add SYS_PTRACE IMAGE stallscope {pid}"),
-            from_the_host(facts),
-        ],
-        Place::Podman { .. } => vec![
-            format!("podman run --rm -it --pid=container:{container} --cap-add SYS_PTRACE IMAGE stallscope {pid}"),
-            from_the_host(facts),
-        ],
-        Place::Kubernetes => vec![
-            format!(
-                "kubectl debug -it {} --image=IMAGE --target=CONTAINER --profile=general -- stallscope {pid}",
-                facts.signs.pod()
-            ),
-            from_the_host(facts),
-        ],
-        Place::Ecs => vec![
+        ),
+        Place::Host | Place::Ecs => {}
+        _ => found.push(from_the_host(facts)),
+    }
+    found
+}
+
+/// `stallscope` with these arguments and with `CAP_SYS_PTRACE`, where the tool runs.
+#[must_use]
+pub fn with_capability(us: &Own, signs: &Signs, args: &str) -> String {
+    let container = signs.container();
+    match signs.place() {
+        Place::Host if us.uid == 0 && us.bounding & CAP_SYS_PTRACE == 0 => format!(
+            "from a root shell whose bounding set has CAP_SYS_PTRACE (in a unit: CapabilityBoundingSet=): stallscope {args}"
+        ),
+        Place::Host if us.uid == 0 => format!("from a root shell with all its capabilities: stallscope {args}"),
+        Place::Host if us.no_new_privs => {
+            format!("from a root shell, as sudo has no effect here (no_new_privs): stallscope {args}")
+        }
+        Place::Host => format!("sudo stallscope {args}"),
+        Place::Docker => {
+            format!("docker run --rm -it --pid=container:{container} --cap-add SYS_PTRACE IMAGE stallscope {args}")
+        }
+        Place::Podman { .. } => {
+            format!("podman run --rm -it --pid=container:{container} --cap-add SYS_PTRACE IMAGE stallscope {args}")
+        }
+        Place::Kubernetes => format!(
+            "kubectl debug -it {} --image=IMAGE --target=CONTAINER --profile=general -- stallscope {args}",
+            signs.pod()
+        ),
+        Place::Ecs => {
             "in the task definition: \"linuxParameters\": {\"capabilities\": {\"add\": [\"SYS_PTRACE\"]}}, \"pidMode\": \"task\""
-                .into(),
-        ],
-        Place::Container => vec!["give stallscope's container CAP_SYS_PTRACE".into(), from_the_host(facts)],
+                .into()
+        }
+        Place::Container => "give stallscope's container CAP_SYS_PTRACE".into(),
     }
 }
 

@@ -12,6 +12,9 @@ const PTRACE: u64 = decide::CAP_SYS_PTRACE;
 /// The capabilities of root in a container of Docker, without `CAP_SYS_PTRACE`.
 const DOCKER: u64 = 0xa804_25fb;
 
+/// The least privilege that reaches into a container of Docker.
+const SIDECAR: &str = "docker run --rm -it --pid=container:4f0bd5c0c1aa --cap-add SYS_PTRACE";
+
 /// User 1000 on a plain machine asks about a process of its own.
 fn same_user() -> Facts {
     Facts {
@@ -79,6 +82,20 @@ fn in_docker(facts: &mut Facts) {
     facts.signs = Signs { dockerenv: true, hostname: "4f0bd5c0c1aa".into(), ..Signs::default() };
 }
 
+/// Root of a user namespace below the machine's, looking out of it.
+fn child_user_ns(facts: &mut Facts) {
+    root(facts);
+    (facts.us.first_user_ns, facts.us.uid_map) = (false, "0 1000 1".into());
+    facts.them.same_user_ns = Some(false);
+}
+
+fn confined(facts: &mut Facts) {
+    refused(facts);
+    facts.gates.apparmor = true;
+    facts.us.label = Some("docker-default (enforce)".into());
+    facts.them.label = Some("unconfined".into());
+}
+
 fn refused(facts: &mut Facts) {
     facts.them.refused = Some(true);
 }
@@ -99,369 +116,118 @@ fn assert_rows(rows: Vec<Row>, want: Want) {
     }
 }
 
+#[rustfmt::skip]
 #[test]
 fn who_may_read_is_kept_from_nothing() {
+    let strace = || Some(Tracer { pid: 7, name: "strace".into() });
     let open = [
-        (
-            "root",
-            with(|f| {
-                root(f);
-                of_bob(f);
-            }),
-        ),
+        ("root", with(|f| { root(f); of_bob(f); })),
         ("same user without Yama", same_user()),
-        (
-            "same user, found open",
-            with(|f| {
-                f.gates.yama_scope = Some(1);
-                f.them.refused = Some(false);
-            }),
-        ),
-        (
-            "a child under Yama",
-            with(|f| {
-                f.gates.yama_scope = Some(1);
-                f.them.descends_from_us = true;
-            }),
-        ),
-        (
-            "root under Yama",
-            with(|f| {
-                root(f);
-                f.gates.yama_scope = Some(2);
-            }),
-        ),
-        (
-            "a capable file",
-            with(|f| {
-                f.us.capabilities = PTRACE;
-                of_bob(f);
-            }),
-        ),
-        (
-            "root of a container and its process",
-            with(|f| {
-                in_docker(f);
-                of_root(f);
-                f.them.capabilities = DOCKER;
-            }),
-        ),
-        (
-            "root, of a child user namespace",
-            with(|f| {
-                root(f);
-                of_bob(f);
-                f.them.same_user_ns = Some(false);
-            }),
-        ),
-        ("traced by somebody", with(|f| f.them.tracer = Some(Tracer { pid: 7, name: "strace".into() }))),
+        ("same user, found open", with(|f| { f.gates.yama_scope = Some(1); f.them.refused = Some(false); })),
+        ("a child under Yama", with(|f| { f.gates.yama_scope = Some(1); f.them.descends_from_us = true; })),
+        ("root under Yama", with(|f| { root(f); f.gates.yama_scope = Some(2); })),
+        ("a capable file", with(|f| { f.us.capabilities = PTRACE; of_bob(f); })),
+        ("root of a container and its process", with(|f| { in_docker(f); of_root(f); f.them.capabilities = DOCKER; })),
+        ("root, of a child user namespace", with(|f| { root(f); of_bob(f); f.them.same_user_ns = Some(false); })),
+        ("traced by somebody", with(|f| f.them.tracer = strace())),
     ];
     for (what, facts) in open {
         assert_eq!(decide(&facts, Want::Read), None, "{what}");
     }
 }
 
+// A table is read by its columns: what, facts; gate, value, first remedy.
+#[rustfmt::skip]
 #[test]
-fn each_closed_gate_is_named_with_its_value_and_its_first_remedy() {
-    let sidecar = "docker run --rm -it --pid=container:4f0bd5c0c1aa --cap-add SYS_PTRACE";
-    assert_rows(
-        vec![
-            ("other user", with(of_bob), "uid", "uid=1001 ours=1000", "sudo -u bob stallscope 42"),
-            (
-                "other user without a name",
-                with(|f| {
-                    of_bob(f);
-                    f.them.user = None;
-                }),
-                "uid",
-                "uid=1001 ours=1000",
-                "sudo -u '#1001' stallscope 42",
-            ),
-            (
-                "other user that would not suffice: Yama",
-                with(|f| {
-                    of_bob(f);
-                    f.gates.yama_scope = Some(1);
-                }),
-                "uid",
-                "uid=1001 ours=1000",
-                "sudo stallscope 42",
-            ),
-            (
-                "other user that would not suffice: not dumpable",
-                with(|f| {
-                    of_bob(f);
-                    f.them.dumpable = Some(false);
-                }),
-                "uid",
-                "uid=1001 ours=1000",
-                "sudo stallscope 42",
-            ),
-            ("root's", with(of_root), "uid", "uid=0 ours=1000", "sudo stallscope 42"),
-            (
-                "real user only",
-                with(|f| f.them.uids = [1001, 1000, 1000]),
-                "uid",
-                "uid=1001 ours=1000",
-                "sudo stallscope 42",
-            ),
-            (
-                "other group",
-                with(|f| f.them.gids = [1000, 33, 33]),
-                "gid",
-                "gid=33 ours=1000",
-                "sudo stallscope 42",
-            ),
-            (
-                "not dumpable",
-                with(|f| f.them.dumpable = Some(false)),
-                "not_dumpable",
-                "dumpable=0",
-                "sudo stallscope 42",
-            ),
-            (
-                "not dumpable, no_new_privs",
-                with(|f| {
-                    f.them.dumpable = Some(false);
-                    f.us.no_new_privs = true;
-                }),
-                "not_dumpable",
-                "dumpable=0",
-                "from a root shell, as sudo has no effect",
-            ),
-            (
-                "more capabilities",
-                with(|f| f.them.capabilities = 1 << 10),
-                "target_capabilities",
-                "CapPrm=0000000000000400, of which 0000000000000400 are not ours",
-                "sudo stallscope 42",
-            ),
-            (
-                "root without the capability, other user",
-                with(|f| {
-                    root(f);
-                    f.us.capabilities = ALL & !PTRACE;
-                    of_bob(f);
-                }),
-                "capability",
-                "CapEff without bit 19",
-                "from a root shell with all its capabilities",
-            ),
-            (
-                "root without it even in the bounding set",
-                with(|f| {
-                    root(f);
-                    f.us.capabilities = ALL & !PTRACE;
-                    f.us.bounding = ALL & !PTRACE;
-                    of_bob(f);
-                }),
-                "capability",
-                "CapEff without bit 19",
-                "from a root shell whose bounding set has CAP_SYS_PTRACE",
-            ),
-            (
-                "root without it, full root",
-                with(|f| {
-                    root(f);
-                    f.us.capabilities = ALL & !PTRACE;
-                    of_root(f);
-                }),
-                "capability",
-                "CapEff without bit 19",
-                "from a root shell",
-            ),
-            (
-                "root of a container, other user",
-                with(|f| {
-                    in_docker(f);
-                    of_bob(f);
-                }),
-                "capability",
-                "CapEff without bit 19",
-                sidecar,
-            ),
-            (
-                "root of a child user namespace, outside",
-                with(|f| {
-                    root(f);
-                    f.us.first_user_ns = false;
-                    f.us.uid_map = "0 1000 1".into();
-                    f.them.same_user_ns = Some(false);
-                    of_root(f);
-                }),
-                "user_namespace",
-                "uid_map=0:1000:1",
-                "outside of this user namespace",
-            ),
-            (
-                "user outside, child user namespace",
-                with(|f| {
-                    of_bob(f);
-                    f.them.same_user_ns = Some(false);
-                }),
-                "user_namespace",
-                "uid_map=0:0:4294967295",
-                "sudo stallscope 42",
-            ),
-            (
-                "Yama 1",
-                with(|f| f.gates.yama_scope = Some(1)),
-                "yama",
-                "kernel.yama.ptrace_scope=1",
-                "sudo stallscope 42",
-            ),
-            (
-                "Yama 1 in a container",
-                with(|f| {
-                    in_docker(f);
-                    of_root(f);
-                    f.them.capabilities = DOCKER;
-                    f.gates.yama_scope = Some(1);
-                }),
-                "yama",
-                "kernel.yama.ptrace_scope=1",
-                sidecar,
-            ),
-            (
-                "Yama 2, a child",
-                with(|f| {
-                    f.gates.yama_scope = Some(2);
-                    f.them.descends_from_us = true;
-                }),
-                "yama",
-                "kernel.yama.ptrace_scope=2",
-                "sudo stallscope 42",
-            ),
-            (
-                "Yama 3, root",
-                with(|f| {
-                    root(f);
-                    f.gates.yama_scope = Some(3);
-                }),
-                "yama",
-                "kernel.yama.ptrace_scope=3",
-                "nothing before the next boot",
-            ),
-            (
-                "SELinux",
-                with(|f| {
-                    root(f);
-                    refused(f);
-                    f.gates.selinux_enforcing = true;
-                    f.gates.selinux_deny_ptrace = true;
-                }),
-                "selinux",
-                "deny_ptrace=1",
-                "sudo ausearch -m avc",
-            ),
-            (
-                "SELinux's policy",
-                with(|f| {
-                    refused(f);
-                    f.gates.selinux_enforcing = true;
-                    f.us.label = Some("staff_t".into());
-                    f.them.label = Some("httpd_t".into());
-                }),
-                "selinux",
-                "enforcing, ours=staff_t theirs=httpd_t",
-                "sudo ausearch -m avc",
-            ),
-            (
-                "AppArmor in Docker",
-                with(|f| {
-                    in_docker(f);
-                    of_root(f);
-                    f.us.capabilities = ALL;
-                    refused(f);
-                    f.gates.apparmor = true;
-                    f.us.label = Some("docker-default (enforce)".into());
-                    f.them.label = Some("unconfined".into());
-                }),
-                "apparmor",
-                "ours=docker-default (enforce) theirs=unconfined",
-                "on the host: sudo stallscope PID",
-            ),
-            (
-                "seccomp",
-                with(|f| {
-                    root(f);
-                    refused(f);
-                    f.us.seccomp = 2;
-                    f.gates.apparmor = true;
-                    f.us.label = Some("unconfined".into());
-                }),
-                "seccomp",
-                "Seccomp=2",
-                "run stallscope outside of the filter",
-            ),
-            (
-                "nothing that can be told",
-                with(refused),
-                "security_module",
-                "uid=1000",
-                "look for the denial in the audit log",
-            ),
-            (
-                "hidepid",
-                with(|f| {
-                    f.them.presence = Presence::Hidden;
-                    f.gates.hidepid = Some("hidepid=2".into());
-                }),
-                "hidepid",
-                "hidepid=2",
-                "sudo stallscope 42",
-            ),
-            (
-                "hidepid with a group",
-                with(|f| {
-                    f.them.presence = Presence::Hidden;
-                    f.gates.hidepid = Some("hidepid=invisible".into());
-                    f.gates.hidepid_gid = Some(27);
-                }),
-                "hidepid",
-                "hidepid=invisible",
-                "join the group that sees all processes (gid 27)",
-            ),
-            (
-                "zombie",
-                with(|f| {
-                    f.them.state = 'Z';
-                    root(f);
-                }),
-                "exited",
-                "state=Z",
-                "look at its parent: stallscope 41",
-            ),
-            (
-                "kernel thread",
-                with(|f| {
-                    f.them.kernel_thread = true;
-                    root(f);
-                }),
-                "kernel_thread",
-                "",
-                "name a process of a server",
-            ),
-            (
-                "gone",
-                with(|f| f.them.presence = Presence::Nobody),
-                "no_such_process",
-                "",
-                "stallscope --name gunicorn",
-            ),
-            (
-                "in a container",
-                with(|f| {
-                    f.them.presence = Presence::Nobody;
-                    f.them.inside = vec![31_337];
-                }),
-                "pid_namespace",
-                "NSpid=42",
-                "stallscope 31337",
-            ),
-        ],
-        Want::Read,
-    );
+fn the_kernels_own_rules() {
+    let no_ptrace = ALL & !PTRACE;
+    assert_rows(vec![
+        ("other user", with(of_bob),
+            "uid", "uid=1001 ours=1000", "sudo -u bob stallscope 42"),
+        ("other user without a name", with(|f| { of_bob(f); f.them.user = None; }),
+            "uid", "uid=1001 ours=1000", "sudo -u '#1001' stallscope 42"),
+        ("becoming its user would not suffice: Yama", with(|f| { of_bob(f); f.gates.yama_scope = Some(1); }),
+            "uid", "uid=1001 ours=1000", "sudo stallscope 42"),
+        ("nor here: not dumpable", with(|f| { of_bob(f); f.them.dumpable = Some(false); }),
+            "uid", "uid=1001 ours=1000", "sudo stallscope 42"),
+        ("root's", with(of_root),
+            "uid", "uid=0 ours=1000", "sudo stallscope 42"),
+        ("another real user", with(|f| f.them.uids = [1001, 1000, 1000]),
+            "uid", "uid=1001 ours=1000", "sudo stallscope 42"),
+        ("other group", with(|f| f.them.gids = [1000, 33, 33]),
+            "gid", "gid=33 ours=1000", "sudo stallscope 42"),
+        ("not dumpable", with(|f| f.them.dumpable = Some(false)),
+            "not_dumpable", "dumpable=0", "sudo stallscope 42"),
+        ("not dumpable, no_new_privs", with(|f| { f.them.dumpable = Some(false); f.us.no_new_privs = true; }),
+            "not_dumpable", "dumpable=0", "from a root shell, as sudo has no effect"),
+        ("more capabilities", with(|f| f.them.capabilities = 1 << 10),
+            "target_capabilities", "CapPrm=0000000000000400, of which 0000000000000400 are not ours", "sudo stallscope 42"),
+        ("root without the capability, other user", with(|f| { root(f); f.us.capabilities = no_ptrace; of_bob(f); }),
+            "capability", "CapEff without bit 19", "from a root shell with all its capabilities"),
+        ("root that can never have it", with(|f| { root(f); f.us.capabilities = no_ptrace; f.us.bounding = no_ptrace; of_bob(f); }),
+            "capability", "CapEff without bit 19", "from a root shell whose bounding set has CAP_SYS_PTRACE"),
+        ("root without it, full root", with(|f| { root(f); f.us.capabilities = no_ptrace; of_root(f); }),
+            "capability", "CapEff without bit 19", "from a root shell"),
+        ("root of a container, other user", with(|f| { in_docker(f); of_bob(f); }),
+            "capability", "CapEff without bit 19", SIDECAR),
+        ("root of a child user namespace, outside", with(|f| { child_user_ns(f); of_root(f); }),
+            "user_namespace", "uid_map=0:1000:1", "outside of this user namespace"),
+        ("user outside, child user namespace", with(|f| { of_bob(f); f.them.same_user_ns = Some(false); }),
+            "user_namespace", "uid_map=0:0:4294967295", "sudo stallscope 42"),
+    ], Want::Read);
+}
+
+#[rustfmt::skip]
+#[test]
+fn security_modules_and_filters() {
+    let label = |text: &str| Some(text.to_owned());
+    assert_rows(vec![
+        ("Yama 1", with(|f| f.gates.yama_scope = Some(1)),
+            "yama", "kernel.yama.ptrace_scope=1", "sudo stallscope 42"),
+        ("Yama 1 in a container", with(|f| { in_docker(f); of_root(f); f.them.capabilities = DOCKER; f.gates.yama_scope = Some(1); }),
+            "yama", "kernel.yama.ptrace_scope=1", SIDECAR),
+        ("Yama 2, a child", with(|f| { f.gates.yama_scope = Some(2); f.them.descends_from_us = true; }),
+            "yama", "kernel.yama.ptrace_scope=2", "sudo stallscope 42"),
+        ("Yama 3, root", with(|f| { root(f); f.gates.yama_scope = Some(3); }),
+            "yama", "kernel.yama.ptrace_scope=3", "nothing before the next boot"),
+        ("SELinux's boolean", with(|f| { root(f); refused(f); f.gates.selinux_enforcing = true; f.gates.selinux_deny_ptrace = true; }),
+            "selinux", "deny_ptrace=1", "sudo ausearch -m avc"),
+        ("SELinux's policy", with(|f| { refused(f); f.gates.selinux_enforcing = true; f.us.label = label("staff_t"); f.them.label = label("httpd_t"); }),
+            "selinux", "enforcing, ours=staff_t theirs=httpd_t", "sudo ausearch -m avc"),
+        ("AppArmor in Docker", with(|f| { in_docker(f); of_root(f); f.us.capabilities = ALL; confined(f); }),
+            "apparmor", "ours=docker-default (enforce) theirs=unconfined", "on the host: sudo stallscope PID"),
+        ("AppArmor on a host", with(|f| { root(f); confined(f); }),
+            "apparmor", "ours=docker-default (enforce) theirs=unconfined", "journalctl -k -g apparmor"),
+        ("seccomp", with(|f| { root(f); refused(f); f.us.seccomp = 2; f.gates.apparmor = true; f.us.label = label("unconfined"); }),
+            "seccomp", "Seccomp=2", "run stallscope outside of the filter"),
+        ("nothing that can be told", with(refused),
+            "security_module", "uid=1000", "look for the denial in the audit log"),
+    ], Want::Read);
+}
+
+#[rustfmt::skip]
+#[test]
+fn who_is_not_to_be_seen() {
+    let hidden = |option: &str, gid| with(|f| {
+        f.them.presence = Presence::Hidden;
+        (f.gates.hidepid, f.gates.hidepid_gid) = (Some(option.into()), gid);
+    });
+    assert_rows(vec![
+        ("hidepid", hidden("hidepid=2", None),
+            "hidepid", "hidepid=2", "sudo stallscope 42"),
+        ("hidepid with a group", hidden("hidepid=invisible", Some(27)),
+            "hidepid", "hidepid=invisible", "join the group that sees all processes (gid 27)"),
+        ("hidepid that knows no group", hidden("hidepid=ptraceable", Some(27)),
+            "hidepid", "hidepid=ptraceable", "sudo stallscope 42"),
+        ("zombie", with(|f| { f.them.state = 'Z'; root(f); }),
+            "exited", "state=Z", "look at its parent: stallscope 41"),
+        ("kernel thread", with(|f| { f.them.kernel_thread = true; root(f); }),
+            "kernel_thread", "", "name a process of a server"),
+        ("gone", with(|f| f.them.presence = Presence::Nobody),
+            "no_such_process", "", "stallscope --name gunicorn"),
+        ("in a container", with(|f| { f.them.presence = Presence::Nobody; f.them.inside = vec![31_337]; }),
+            "pid_namespace", "NSpid=42", "stallscope 31337"),
+    ], Want::Read);
 }
 
 #[test]
