@@ -73,7 +73,7 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l 
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l format -d 'Form of the report' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs: the document that schema/doctor-v1.json describes'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"

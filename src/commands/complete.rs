@@ -1,7 +1,7 @@
 //! Answers a shell that completes a command line: the servers of this machine, their processes, their ports.
 //!
 //! Not a verb that people type, so it stands in no help: the completion scripts call `stallscope __complete WHAT`. It
-//! answers within [`PATIENCE`], is silent about errors, and prints only characters that no shell acts on: a process may
+//! answers within a moment, is silent about errors, and prints only characters that no shell acts on: a process may
 //! have chosen its name to be found here.
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cli::{DoctorArgs, Format};
+use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::{FileBudget, ProcDir, Unseen};
 use crate::observe::memory::Memory;
@@ -43,8 +43,8 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
 
 fn render(doctor: &Doctor, args: &DoctorArgs) -> String {
     match args.format {
-        Format::Json => json::render(doctor),
-        Format::Text => text::render(doctor, Style::choose(args.color.into(), &Place::stdout())),
+        DoctorFormat::Json => json::render(doctor),
+        DoctorFormat::Text => text::render(doctor, Style::choose(args.color.into(), &Place::stdout())),
     }
 }
 
