@@ -22,6 +22,9 @@ _stallscope() {
             stallscope,diagnose)
                 cmd="stallscope__subcmd__diagnose"
                 ;;
+            stallscope,doctor)
+                cmd="stallscope__subcmd__doctor"
+                ;;
             stallscope,generate)
                 cmd="stallscope__subcmd__generate"
                 ;;
@@ -44,7 +47,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --quiet --verbose --help --version diagnose portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --quiet --verbose --help --version diagnose doctor portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -221,6 +224,28 @@ _stallscope() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        stallscope__subcmd__doctor)
+            opts="-h --format --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         stallscope__subcmd__generate)
             opts="-h --help man completions schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -338,8 +363,42 @@ _stallscope() {
     esac
 }
 
+# What the definitions cannot know is asked of the program itself: pids, members or ports of this machine's servers.
+_stallscope_with_servers() {
+    local cur="$2" prev="$3" word verb="" kind=""
+    local -a kept=() found=()
+    _stallscope "$@"
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        case "$word" in
+            demo|diagnose|doctor|generate|portal) verb="$word"; break ;;
+        esac
+    done
+    case "$verb" in
+        ""|diagnose|doctor) ;;
+        *) return 0 ;;
+    esac
+    case "$prev" in
+        --only) kind=members ;;
+        --port) kind=ports ;;
+        --color|--duration|--fail-on|--format|--level|--max-duration|--name|--output|--rate|--replay|--save|-d|-o|-r) return 0 ;;
+        *)
+            [[ $cur == -* ]] && return 0
+            kind=pids
+            # Options are offered to whoever begins one.
+            for word in "${COMPREPLY[@]}"; do
+                [[ $word == -* ]] || kept+=("$word")
+            done
+            ;;
+    esac
+    while IFS=$'\t' read -r word _; do
+        [[ $word == "$cur"* ]] && found+=("$word")
+    done < <(command stallscope __complete "$kind" 2>/dev/null)
+    COMPREPLY=("${kept[@]}" "${found[@]}")
+    return 0
+}
+
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _stallscope -o nosort -o bashdefault -o default stallscope
+    complete -F _stallscope_with_servers -o nosort -o bashdefault -o default stallscope
 else
-    complete -F _stallscope -o bashdefault -o default stallscope
+    complete -F _stallscope_with_servers -o bashdefault -o default stallscope
 fi

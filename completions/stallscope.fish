@@ -47,6 +47,7 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d '
 complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s V -l version -d 'Print version'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Say what is wrong with each worker of a server (the default)'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "doctor" -d 'Say what may be read here, what not, why, and what opens it'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
@@ -71,6 +72,12 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/doctor-v1.json describes'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "up" -d 'Bring it up'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "down" -d 'Take it down'
@@ -100,3 +107,15 @@ modern\t'Today\'s versions'
 builtin\t'What is installed, nothing fetched'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand generate" -s h -l help -d 'Print help'
+
+# What the definitions cannot know is asked of the program itself: pids, members or ports of this machine's servers.
+function __fish_stallscope_servers
+    command stallscope __complete $argv[1] 2>/dev/null
+end
+complete -c stallscope -n "__fish_stallscope_needs_command" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor generate portal" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor generate portal" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "__fish_seen_subcommand_from doctor" -f -k -a "(__fish_stallscope_servers pids)"

@@ -87,6 +87,23 @@ Examples:
 Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"
     )]
     Dump(DumpArgs),
+    /// Say what may be read here, what not, why, and what opens it
+    ///
+    /// Without a PID: this machine, this user, and the servers that could be looked at. With one: every source is tried
+    /// on the process, without harm, and the one gate that is closed is named with the command that opens it. Exit status
+    /// 0 says that a diagnosis is possible, be it from less than all (then the report says what is missing), 3 that none is.
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope doctor                            this machine, this user
+  stallscope doctor 4242                       what may be read of process 4242
+  stallscope doctor 4242 --format json | jq .target.gate
+
+Exit status: 0 a diagnosis is possible (full, or degraded: the report says which), 2 wrong usage,
+3 none is possible"
+    )]
+    Doctor(DoctorArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,
@@ -135,7 +152,7 @@ pub struct TargetArgs {
     #[arg(value_name = "PID", value_parser = parse_pid)]
     pub pid: Option<i32>,
     /// Owner of the socket that listens on this port
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Server whose name contains this
     #[arg(long, value_name = "NAME")]
@@ -153,7 +170,7 @@ pub struct LiveArgs {
     #[arg(value_name = "PID", value_parser = parse_pid)]
     pub pid: Option<i32>,
     /// Owner of the socket that listens on this port
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     /// Server whose name contains this
     #[arg(long, value_name = "NAME")]
@@ -236,6 +253,29 @@ pub enum DumpFormat {
     /// For people
     Text,
     /// For programs: the document that schema/dump-v1.json describes
+    Json,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Process to try everything on
+    #[arg(value_name = "PID", value_parser = parse_pid)]
+    pub pid: Option<i32>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
+    pub format: DoctorFormat,
+    /// When to colour (`NO_COLOR` is respected)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub color: ColorArg,
+}
+
+/// Form of what `doctor` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people
+    Text,
+    /// For programs: the document that schema/doctor-v1.json describes
     Json,
 }
 

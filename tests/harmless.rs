@@ -14,7 +14,7 @@ use tool::{Ran, finish, skipped, start, status};
 
 /// All calls by which a process could do something to another one.
 const CALLS: &str = "ptrace,process_vm_writev,pwrite64,kill,tgkill,tkill,rt_sigqueueinfo,rt_tgsigqueueinfo,\
-                     pidfd_send_signal,setns,process_madvise,open,openat,openat2";
+                     pidfd_send_signal,pidfd_getfd,setns,process_madvise,open,openat,openat2";
 
 fn portal(folder: &Path) -> Portal {
     let options = Options {
@@ -138,6 +138,26 @@ fn a_look_does_nothing_to_its_target() {
     let answer = http::get(portal.direct, "/oracle", Duration::from_secs(5)).unwrap();
     assert_eq!(answer.status, 200);
     portal.down();
+}
+
+#[test]
+fn a_doctor_does_nothing_to_its_patient() {
+    if !Path::new("/usr/bin/strace").exists() {
+        return skipped("strace is not installed: what doctor does to its target was not proven");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let target = tool::Target::waiting();
+    let (log, pid) = (folder.path().join("calls"), target.pid().to_string());
+    let ran = traced(&log, &["doctor", &pid]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let calls = std::fs::read_to_string(&log).unwrap();
+    assert!(calls.contains(&format!("/proc/{pid}")) && calls.contains("\"mem\""), "nothing was tried");
+    let targets = BTreeSet::from([target.pid()]);
+    let done: Vec<&str> = calls.lines().filter(|line| harm(line, &targets).is_some()).collect();
+    assert_eq!(done, Vec::<&str>::new());
+    // Not even a duplicate of a descriptor is taken, nor its environment read.
+    assert!(!calls.contains("pidfd_getfd("), "{calls}");
+    assert_free(target.pid());
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct ProcessDump {
     pub unreadable: u64,
     /// What could not be seen.
     pub blind: Vec<BlindSpot>,
+    /// Whether the kernel refuses its memory.
+    pub denied: bool,
 }
 
 /// A thread.
@@ -153,14 +155,15 @@ pub fn look(member: &Member, arch: &str) -> Option<ProcessDump> {
         torn: 0,
         unreadable: 0,
         blind: Vec::new(),
+        denied: false,
     };
     let text = member.dir.read("maps", MAX_MAPS_BYTES);
     let mappings = text.map(|text| maps::parse(&String::from_utf8_lossy(&text)));
-    let mut python = match Python::attach(&member.dir, &member.snapshot, &mappings) {
+    let mut python = match Python::attach(&member.dir, &mappings) {
         Ok(python) => Some(python),
-        Err(NoPython::NotPython) => None,
         Err(why) => {
-            dump.blind.push(why.blind_spot(dump.pid));
+            dump.denied = matches!(why, NoPython::Denied);
+            dump.blind.extend(why.blind_spot(dump.pid));
             None
         }
     };

@@ -579,6 +579,9 @@ pub struct HostSample {
     pub suspended_ns: u64,
 }
 
+/// How the reason of a blind spot begins that the kernel's refusal has made.
+pub const NOT_PERMITTED: &str = "not permitted: ";
+
 /// Something that could not be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlindSpot {

@@ -107,7 +107,8 @@ fn other_verbs_need_no_target() {
 
 #[test]
 fn every_help_fits_one_screen_and_shows_examples() {
-    let verbs = ["", "diagnose", "portal", "portal up", "portal down", "portal faults", "demo", "generate"];
+    let verbs =
+        ["", "diagnose", "portal", "portal up", "portal down", "portal faults", "demo", "doctor", "generate"];
     for verb in verbs {
         for flag in ["-h", "--help"] {
             let error = typed(&format!("stallscope {verb} {flag}")).unwrap_err();

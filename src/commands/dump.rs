@@ -10,6 +10,7 @@ use crate::observe::kernel_file::FileBudget;
 use crate::report;
 use crate::report::output::Output;
 use crate::report::style::{Place, Style};
+use crate::target::access::{self, Here};
 use crate::target::{Member, Server};
 
 /// Looks once and writes it.
@@ -30,6 +31,12 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
             format!("nothing was seen of process {pid}"),
             "it ended before it could be looked at",
         ));
+    }
+    // Nothing but refusals is no answer; the one gate that is closed is.
+    if processes.iter().all(|p| p.denied)
+        && let Some(member) = members.first()
+    {
+        return Err(access::refusal(&member.dir, &Here::gather()));
     }
     let pointed = args.only.unwrap_or(pid);
     let snapshot =

@@ -8,7 +8,6 @@ use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
-use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
@@ -44,23 +43,12 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
 pub fn render(what: Generated) -> Vec<GeneratedFile> {
     match what {
         Generated::Man => man_pages(),
-        Generated::Completions => completions(),
+        Generated::Completions => super::completions::scripts(),
         Generated::Schema => schema::all()
             .into_iter()
             .map(|file| GeneratedFile { name: file.name.into(), bytes: file.text.into_bytes() })
             .collect(),
     }
-}
-
-fn completions() -> Vec<GeneratedFile> {
-    [(Shell::Bash, "stallscope.bash"), (Shell::Zsh, "_stallscope"), (Shell::Fish, "stallscope.fish")]
-        .into_iter()
-        .map(|(shell, name)| {
-            let mut bytes = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "stallscope", &mut bytes);
-            GeneratedFile { name: name.into(), bytes }
-        })
-        .collect()
 }
 
 /// One page for the program and one for each verb.
@@ -98,7 +86,7 @@ fn write_page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()
     if command.has_subcommands() {
         man.render_subcommands_section(out)?;
     }
-    our_sections(&examples).to_writer(out)
+    our_sections(name, &examples).to_writer(out)
 }
 
 /// The title line, without a date: a page must not change from one day to the next.
@@ -109,10 +97,11 @@ fn title(name: &str) -> Roff {
 }
 
 /// What the definitions do not know.
-fn our_sections(examples: &str) -> Roff {
+fn our_sections(name: &str, examples: &str) -> Roff {
     let mut page = Roff::new();
     page.control("SH", ["EXIT STATUS"]);
-    for (code, meaning) in EXIT_STATUS {
+    let codes: &[(&str, &str)] = if name == "stallscope-doctor" { &DOCTOR_EXIT_STATUS } else { &EXIT_STATUS };
+    for (code, meaning) in codes {
         entry(&mut page, code, meaning);
     }
     page.control("SH", ["EXAMPLES"]).control("nf", []);
@@ -147,6 +136,19 @@ const EXIT_STATUS: [(&str, &str); 6] = [
     ),
     ("4", "Every verdict is unknown: the evidence is insufficient or conflicting."),
     ("130, 143", "Interrupted by SIGINT or SIGTERM; what was gathered is still reported."),
+];
+
+const DOCTOR_EXIT_STATUS: [(&str, &str); 3] = [
+    (
+        "0",
+        "A diagnosis is possible. Where it is not a full one, the report says what is missing and what that costs. \
+         Without a PID always.",
+    ),
+    ("2", "Wrong usage."),
+    (
+        "3",
+        "No diagnosis is possible: the process is gone, dead, hidden or the kernel's own. The report says which.",
+    ),
 ];
 
 const ENVIRONMENT: [(&str, &str); 4] = [

@@ -1,7 +1,10 @@
 //! Short scripts that connect the rooms, one per verb.
 
+pub mod complete;
+pub mod completions;
 pub mod demo;
 pub mod diagnose;
+pub mod doctor;
 pub mod dump;
 pub mod generate;
 pub mod portal;
@@ -22,6 +25,9 @@ use crate::report::{Form, render_error};
 /// Runs what was typed and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(code) = complete::answer(std::env::args()) {
+        return ExitCode::from(code);
+    }
     let wants_json = wants_json(std::env::args());
     let outcome = match Cli::try_parse() {
         Ok(cli) => run(cli),
@@ -49,6 +55,7 @@ fn run(cli: Cli) -> Result<u8> {
         None => diagnose::run(&cli.diagnose),
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Dump(args)) => dump::run(&args),
+        Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Verb::Portal { action }) => portal::run(action),
         Some(Verb::Demo(args)) => demo::run(&args),

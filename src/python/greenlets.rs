@@ -202,7 +202,7 @@ pub fn spawning_stack(
 /// Whether an object is a piece of such a record.
 #[must_use]
 pub fn is_record(memory: &dyn MemoryReader, object: u64) -> bool {
-    object % 8 == 0 && object::type_name(memory, object).is_ok_and(|name| name.ends_with("_Frame"))
+    object.is_multiple_of(8) && object::type_name(memory, object).is_ok_and(|name| name.ends_with("_Frame"))
 }
 
 #[cfg(test)]

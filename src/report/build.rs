@@ -10,7 +10,7 @@ use super::model::{
 };
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{
-    BlindSpot, Capture, Header, Level, ProcessFacts, Record, Role, SelfCost, TargetFacts,
+    BlindSpot, Capture, Header, Level, NOT_PERMITTED, ProcessFacts, Record, Role, SelfCost, TargetFacts,
 };
 use crate::diagnose::{self, model as judged};
 
@@ -164,17 +164,22 @@ fn blind_spots(
         _ => None,
     });
     let mut spots: Vec<BlindSpot> = Vec::new();
+    let refused = seen.clone().any(|spot| spot.why.starts_with(NOT_PERMITTED));
     let unknown = [
         cut_short(end),
         unknown_server_facts(&capture.header),
-        unknown_target_facts(&capture.header.target),
-        unread_pythons(processes, capture.header.level),
+        unknown_target_facts(&capture.header.target).filter(|_| !refused),
+        unread_pythons(processes, capture.header.level)
+            .filter(|_| !refused || capture.header.level == Level::Proc),
         unread_tasks(processes),
     ];
     for spot in seen.chain(diagnosis.blind_spots.iter().cloned()).chain(unknown.into_iter().flatten()) {
         if !spots.contains(&spot) {
             spots.push(spot);
         }
+    }
+    if refused {
+        return with_what_follows(spots, capture, diagnosis, processes);
     }
     // Whoever tried to read the queue knows better why it could not; this is for when nobody said.
     if diagnosis.server.accept_queue.max.is_none() && !spots.iter().any(|s| s.what.contains("accept queue")) {
@@ -183,6 +188,33 @@ fn blind_spots(
             "no listening socket of the server was found or could be read",
             "look at the server's own network namespace, as root",
         ));
+    }
+    spots
+}
+
+/// What is unknown because the kernel refuses is told where that is told, and not as spots of their own.
+fn with_what_follows(
+    mut spots: Vec<BlindSpot>,
+    capture: &Capture,
+    diagnosis: &judged::Diagnosis,
+    processes: &[Process],
+) -> Vec<BlindSpot> {
+    let target = &capture.header.target;
+    let mut follows = Vec::new();
+    if target.exe.is_none() || target.cgroup.is_none() {
+        follows.push("facts of the target".to_owned());
+    }
+    if capture.header.level != Level::Proc
+        && let Some(whose) = whose(processes, |process| process.python.is_none())
+    {
+        follows.push(format!("Python of {whose}"));
+    }
+    if diagnosis.server.accept_queue.max.is_none() && !spots.iter().any(|s| s.what.contains("accept queue")) {
+        follows.push("accept queue".to_owned());
+    }
+    let first = spots.iter_mut().find(|spot| spot.why.starts_with(NOT_PERMITTED));
+    if let Some(first) = first.filter(|_| !follows.is_empty()) {
+        first.what = format!("{}; with them: {}", first.what, follows.join(", "));
     }
     spots
 }

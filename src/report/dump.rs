@@ -240,14 +240,13 @@ pub fn text(document: &DumpDocument, style: Style) -> String {
         );
         let greenlets: u64 = process.greenlets.iter().map(|g| g.count).sum();
         let tasks: u64 = process.asyncio_tasks.iter().map(|t| t.count).sum();
-        let mut title =
-            format!("{} {}, {python}: {} threads", word(&process.role), process.pid, process.threads.len());
-        if greenlets > 0 {
-            title += &format!(", {greenlets} greenlets");
-        }
-        if tasks > 0 {
-            title += &format!(", {tasks} asyncio tasks");
-        }
+        let counts = [
+            Some(format!("{} threads", process.threads.len())),
+            (greenlets > 0).then(|| format!("{greenlets} greenlets")),
+            (tasks > 0).then(|| format!("{tasks} asyncio tasks")),
+        ];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        let title = format!("{} {}, {python}: {}", word(&process.role), process.pid, counts.join(", "));
         page.line(0, Tone::Strong, &title);
         for thread in &process.threads {
             thread_text(&mut page, thread);

@@ -4,6 +4,7 @@
 //! it, [`schema`] describes it, [`output`] puts it where the user wants it. Nothing here judges.
 
 mod build;
+pub mod doctor;
 pub mod dump;
 pub mod error;
 pub mod exit;

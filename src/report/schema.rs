@@ -5,6 +5,7 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
+use super::doctor::Doctor;
 use super::dump::DumpDocument;
 use super::model::{ErrorDocument, Report};
 
@@ -24,6 +25,7 @@ pub fn all() -> Vec<SchemaFile> {
         SchemaFile { name: "report-v1.json", text: schema::<Report>("stallscope report, version 1") },
         SchemaFile { name: "dump-v1.json", text: schema::<DumpDocument>("stallscope dump, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
+        SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
     ]
 }
 

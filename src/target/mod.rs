@@ -4,6 +4,7 @@
 //! are the pure knowledge of what a server looks like; [`access`] says in one cause why something may not be seen.
 
 pub mod access;
+pub mod candidates;
 pub mod gunicorn;
 pub mod maps;
 pub mod recognise;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::{Here, remedy};
 use crate::capture::model::SocketState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::{FileBudget, ProcDir};
@@ -43,7 +44,8 @@ impl Selector {
     }
 }
 
-fn all_pids() -> Vec<i32> {
+/// All pids that `/proc` lists, in ascending order.
+pub(super) fn all_pids() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut pids: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
@@ -112,7 +114,13 @@ fn by_port(port: u16) -> Result<i32> {
         &format!("port {port}"),
         &format!("its owner is not visible: the descriptors of {hidden} processes may not be read"),
     )
-    .map_err(|e| if found.is_empty() { e.remedy(format!("sudo stallscope --port {port}")) } else { e })
+    .map_err(|e| if found.is_empty() { e.remedy(as_root(&format!("--port {port}"))) } else { e })
+}
+
+/// How to ask the same with the right to see everybody's descriptors.
+fn as_root(args: &str) -> String {
+    let here = Here::gather();
+    remedy::with_capability(&here.us, &here.signs, args)
 }
 
 fn by_name(name: &str) -> Result<i32> {

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::gunicorn::{self, Settings};
-use super::recognise;
+use super::{access, recognise};
 use crate::capture::model::{Role, ServerKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::kernel_file::{FileBudget, ProcDir, Unseen};
+use crate::observe::kernel_file::{FileBudget, ProcDir, Seen, Unseen};
 use crate::observe::process::{ProcessSnapshot, snapshot};
 
 /// Parents that are followed upwards at most; real servers have one or two levels.
@@ -48,7 +48,9 @@ impl Server {
     /// Finds the server of a process. With `only`, just that process of it.
     pub fn find(pid: i32, only: Option<i32>, budget: &FileBudget) -> Result<Self> {
         let target = open(pid, budget)?;
-        refuse(&target.1)?;
+        if let Some(error) = access::unfit(&target.0) {
+            return Err(error);
+        }
         let (kind, head) = climb(target, budget);
         let environ = head.0.read("environ", 256 * 1024).ok();
         let from_environment = environ.as_deref().and_then(|text| variable(text, "GUNICORN_CMD_ARGS"));
@@ -121,67 +123,15 @@ impl Server {
 
 type Open = (ProcDir, ProcessSnapshot);
 
+fn look(pid: i32, budget: &FileBudget) -> Seen<Open> {
+    ProcDir::open(pid, budget).and_then(|dir| snapshot(&dir).map(|s| (dir, s)))
+}
+
 fn open(pid: i32, budget: &FileBudget) -> Result<Open> {
-    let looked = ProcDir::open(pid, budget).and_then(|dir| snapshot(&dir).map(|s| (dir, s)));
-    looked.map_err(|unseen| match unseen {
-        Unseen::Gone | Unseen::Absent => missing(pid),
-        Unseen::Denied => Error::new(
-            ErrorKind::NotPermitted,
-            format!("process {pid} may not be looked at"),
-            "/proc refuses even its public files",
-        )
-        .value("hidepid")
-        .remedy(format!("sudo stallscope {pid}")),
+    look(pid, budget).map_err(|unseen| match unseen {
+        Unseen::Gone | Unseen::Absent | Unseen::Denied => access::absence(pid),
         other => Error::new(ErrorKind::Io, format!("process {pid} cannot be read"), other.to_string()),
     })
-}
-
-/// A pid that `/proc` does not show: not there, or hidden.
-fn missing(pid: i32) -> Error {
-    let alive = pid > 0
-        && matches!(
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None),
-            Ok(()) | Err(nix::errno::Errno::EPERM)
-        );
-    if alive {
-        return Error::new(
-            ErrorKind::NotPermitted,
-            format!("process {pid} exists but /proc hides it"),
-            "/proc is mounted with hidepid",
-        )
-        .value("hidepid=2")
-        .remedy(format!("sudo stallscope {pid}"));
-    }
-    Error::new(
-        ErrorKind::NotFound,
-        format!("no process {pid}"),
-        "there is no such process in this pid namespace",
-    )
-    .remedy("stallscope --name gunicorn")
-    .remedy("if the pid is from inside a container, run stallscope there or use the pid on the host")
-}
-
-/// Processes that cannot be judged at all.
-fn refuse(target: &ProcessSnapshot) -> Result<()> {
-    let pid = target.pid;
-    if target.kernel_thread {
-        return Err(Error::new(
-            ErrorKind::NotObservable,
-            format!("process {pid} ({}) is a kernel thread", target.name),
-            "it has no program and no memory of its own",
-        )
-        .remedy("name a process of a server: stallscope --name gunicorn"));
-    }
-    if matches!(target.state, 'Z' | 'X') {
-        return Err(Error::new(
-            ErrorKind::NotObservable,
-            format!("process {pid} ({}) has exited", target.name),
-            format!("it is a zombie: its parent, process {}, has not reaped it", target.ppid),
-        )
-        .value(format!("state={}", target.state))
-        .remedy(format!("look at its parent: stallscope {}", target.ppid)));
-    }
-    Ok(())
 }
 
 fn kind_of(process: &ProcessSnapshot) -> ServerKind {
@@ -198,7 +148,7 @@ fn kind_of(process: &ProcessSnapshot) -> ServerKind {
 fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     let mut here = target;
     for _ in 0..MAX_LEVELS {
-        let Ok(parent) = open(here.1.ppid, budget) else { break };
+        let Ok(parent) = look(here.1.ppid, budget) else { break };
         if here.1.ppid <= 1 && !same_program(&parent.1, &here.1)
             || !is_worker(kind_of(&parent.1), &parent.1, &here.1)
         {
@@ -209,8 +159,9 @@ fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     (kind_of(&here.1), here)
 }
 
+/// Where neither program may be read, the command lines that callers compare must do.
 fn same_program(a: &ProcessSnapshot, b: &ProcessSnapshot) -> bool {
-    a.exe.is_some() && a.exe == b.exe && !a.cmdline.is_empty()
+    a.exe == b.exe && !a.cmdline.is_empty()
 }
 
 /// Whether a child serves for a parent of a kind.

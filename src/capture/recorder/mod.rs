@@ -4,6 +4,7 @@
 //! round four times a second, births and deaths as they come. It never stops a thread and never writes into
 //! one; its own cost and lateness are part of the stream.
 
+mod denied;
 mod facts;
 mod interner;
 pub(super) mod python;
@@ -15,12 +16,13 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, Tick};
+use super::model::{Capture, Header, Level, Record, Role, SelfCost, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
 use crate::observe::host;
-use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
+use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
 use crate::target::{Server, maps};
+use denied::{Denied, Part};
 use interner::Interner;
 use slow::Slow;
 use sources::{Source, Sources};
@@ -75,6 +77,7 @@ pub struct Recorder<'s> {
     watched: BTreeMap<i32, Watched>,
     slow: Slow,
     sources: Sources,
+    denied: Denied,
     interner: Interner,
     clock: Clock,
     cpu_at_start_ns: u64,
@@ -107,6 +110,7 @@ impl<'s> Recorder<'s> {
             watched: BTreeMap::new(),
             slow,
             sources: Sources::default(),
+            denied: Denied::default(),
             interner: Interner::default(),
             clock,
             cpu_at_start_ns,
@@ -144,11 +148,14 @@ impl<'s> Recorder<'s> {
         let mapped = facts::mapped_files(maps.as_deref().unwrap_or_default());
         let mut python = None;
         if self.options.level != Level::Proc {
-            match python::Python::attach(&member.dir, &member.snapshot, &maps) {
+            match python::Python::attach(&member.dir, &maps) {
                 Ok(found) => python = Some(found),
-                Err(python::NoPython::NotPython) => {}
-                Err(why) => self.records.push(Record::Blind(why.blind_spot(pid))),
+                Err(python::NoPython::Denied) => self.denied.add(&member.dir, &[Part::Stacks]),
+                Err(why) => self.records.extend(why.blind_spot(pid).map(Record::Blind)),
             }
+        }
+        if calls_refused(&member.dir) {
+            self.denied.add(&member.dir, &[Part::Calls]);
         }
         let facts = facts::process(&self.server, member, python.as_mut(), &self.header, &mapped, at_ns);
         self.watched.insert(pid, Watched::new(member, facts, python));
@@ -324,6 +331,12 @@ impl<'s> Recorder<'s> {
             self.next_counters_ns = (at_ns / part_ns.max(1) + 1) * part_ns;
         }
         self.slow.round(at_ns, &self.watched, &mut self.sources, &mut self.records);
+        for pid in self.slow.take_refused() {
+            if let Some(watched) = self.watched.get(&pid) {
+                self.denied.add(&watched.dir, &[Part::Descriptors]);
+            }
+        }
+        self.denied.tell(&mut self.records);
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -350,11 +363,11 @@ impl<'s> Recorder<'s> {
     /// Ends the recording.
     pub fn finish(mut self) -> Result<Capture> {
         if self.sources.denied(Source::Syscall) {
-            self.records.push(Record::Blind(BlindSpot {
-                what: "what sleeping threads wait for".into(),
-                why: "the kernel does not permit reading /proc/PID/task/TID/syscall".into(),
-                remedy: format!("sudo stallscope {}", self.options.pid),
-            }));
+            // Also of those who have shut the door after the look had begun.
+            for watched in self.watched.values().filter(|w| calls_refused(&w.dir)) {
+                self.denied.add(&watched.dir, &[Part::Calls]);
+            }
+            self.denied.tell(&mut self.records);
         }
         let cost = self.cost();
         self.records.push(cost);
@@ -384,6 +397,11 @@ impl<'s> Recorder<'s> {
     pub fn ended(&self) -> bool {
         self.interrupted || self.watched.is_empty()
     }
+}
+
+/// Whether what the main thread does may not be read.
+fn calls_refused(process: &ProcDir) -> bool {
+    process.read("syscall", 256) == Err(Unseen::Denied)
 }
 
 fn gone(pid: i32) -> Error {

@@ -9,12 +9,10 @@ use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
-use crate::observe::process::ProcessSnapshot;
 use crate::python::census::{Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
-use crate::target::access;
 use crate::target::maps::Mapping;
 
 /// Descriptors of one `poll` or `select` that are looked at.
@@ -32,49 +30,38 @@ pub struct Python {
 pub enum NoPython {
     /// The process runs no Python.
     NotPython,
-    /// The process may not be read; the one cause.
-    Denied(Box<crate::error::Error>),
+    /// The process may not be read.
+    Denied,
     /// It runs one that cannot be read.
     Unreadable(NoInterpreter),
 }
 
 impl NoPython {
-    /// As the report says it.
+    /// As the report says it, where it is worth a word. What is denied is told gate by gate, not here.
     #[must_use]
-    pub fn blind_spot(&self, pid: i32) -> BlindSpot {
-        let what = format!("Python stacks of process {pid}");
+    pub fn blind_spot(&self, pid: i32) -> Option<BlindSpot> {
         match self {
-            Self::NotPython => BlindSpot { what, why: "it runs no Python".into(), remedy: "none".into() },
-            Self::Denied(error) => BlindSpot {
-                what: format!("memory and stacks of process {pid}"),
-                why: error.cause.clone(),
-                remedy: error.remedies.first().cloned().unwrap_or_default(),
-            },
-            Self::Unreadable(why) => BlindSpot {
-                what,
+            Self::NotPython | Self::Denied => None,
+            Self::Unreadable(why) => Some(BlindSpot {
+                what: format!("Python stacks of process {pid}"),
                 why: why.to_string(),
                 remedy: "a newer stallscope may know this interpreter; the verdict rests on kernel files"
                     .into(),
-            },
+            }),
         }
     }
 }
 
 impl Python {
     /// Finds the interpreter of a process.
-    pub fn attach(
-        dir: &ProcDir,
-        snapshot: &ProcessSnapshot,
-        maps: &Seen<Vec<Mapping>>,
-    ) -> Result<Self, NoPython> {
-        let denied = || NoPython::Denied(Box::new(access::Facts::gather(snapshot).explain()));
+    pub fn attach(dir: &ProcDir, maps: &Seen<Vec<Mapping>>) -> Result<Self, NoPython> {
         let mappings = match maps {
             Ok(mappings) => mappings,
-            Err(Unseen::Denied) => return Err(denied()),
+            Err(Unseen::Denied) => return Err(NoPython::Denied),
             Err(_) => return Err(NoPython::NotPython),
         };
         let memory = Memory::open(dir)
-            .map_err(|why| if why == Unseen::Denied { denied() } else { NoPython::NotPython })?;
+            .map_err(|why| if why == Unseen::Denied { NoPython::Denied } else { NoPython::NotPython })?;
         let interpreter: Interpreter = locate(mappings, &memory).map_err(|why| match why {
             NoInterpreter::NotPython => NoPython::NotPython,
             other => NoPython::Unreadable(other),

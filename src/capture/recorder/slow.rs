@@ -61,6 +61,7 @@ pub struct Slow {
     host: Option<HostFiles>,
     round: u64,
     blind: Vec<BlindSpot>,
+    refused: Vec<i32>,
 }
 
 impl Slow {
@@ -69,7 +70,19 @@ impl Slow {
     pub fn open(head: &ProcDir) -> Self {
         let mut blind = Vec::new();
         let sockets = SocketWatch::open(head, &mut blind);
-        Self { kept: HashMap::new(), sockets, host: HostFiles::open().ok(), round: 0, blind }
+        Self {
+            kept: HashMap::new(),
+            sockets,
+            host: HostFiles::open().ok(),
+            round: 0,
+            blind,
+            refused: Vec::new(),
+        }
+    }
+
+    /// The processes whose descriptors were refused since this was last asked.
+    pub fn take_refused(&mut self) -> Vec<i32> {
+        std::mem::take(&mut self.refused)
     }
 
     /// Whom a process listens for, as last seen.
@@ -139,11 +152,7 @@ impl Slow {
         let fds = match listing {
             Ok(listing) => listing.fds,
             Err(Unseen::Denied) if !std::mem::replace(&mut kept.denied, true) => {
-                self.blind.push(BlindSpot {
-                    what: format!("descriptors and sockets of process {pid}"),
-                    why: "the kernel does not permit reading /proc/PID/fd".into(),
-                    remedy: format!("sudo stallscope {pid}"),
-                });
+                self.refused.push(pid);
                 return;
             }
             Err(_) => return,

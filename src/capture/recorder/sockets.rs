@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::sources::{Source, Sources};
 use crate::capture::model::{BlindSpot, Socket, SocketFamily, SocketState};
 use crate::observe::clock::{monotonic_ns, own_cpu_ns};
-use crate::observe::kernel_file::ProcDir;
+use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::sock_diag::{NoDiagnosis, SockDiag};
 use crate::observe::sockets::{SocketFiles, Table, Wanted};
 
@@ -36,8 +36,11 @@ impl SocketWatch {
     /// Opens the sources for a server whose head is `head`.
     #[must_use]
     pub fn open(head: &ProcDir, blind: &mut Vec<BlindSpot>) -> Self {
-        let diag = SockDiag::open(head)
-            .map_err(|why| {
+        let diag = match SockDiag::open(head) {
+            Ok(diag) => Some(diag),
+            // Told with the gate that is closed.
+            Err(NoDiagnosis::UnknownNamespace(Unseen::Denied)) => None,
+            Err(why) => {
                 blind.push(BlindSpot {
                     what: "requests in flight and their ages".into(),
                     why: format!("the kernel's socket diagnosis does not answer for this target: {why}"),
@@ -45,8 +48,9 @@ impl SocketWatch {
                         "run stallscope inside the target's network namespace: nsenter -n -t PID stallscope …"
                             .into(),
                 });
-            })
-            .ok();
+                None
+            }
+        };
         Self {
             diag,
             files: SocketFiles::new(),
