@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_stallscope_global_optspecs
-    string join \n port= name= replay= d/duration= max-duration= r/rate= level= only= format= o/output= save= fail-on= color= show-values q/quiet v/verbose h/help V/version
+    string join \n port= name= replay= d/duration= max-duration= r/rate= level= only= format= o/output= save= fail-on= color= show-values redact q/quiet v/verbose h/help V/version
 end
 
 function __fish_stallscope_needs_command
@@ -34,7 +34,12 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The mos
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form of the report' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs: the document that schema/report-v1.json describes'
+ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
+markdown\t'For a comment on a pull request'
+github\t'Annotations of a GitHub workflow'
+junit\t'JUnit XML: a test for each process, for GitLab, Jenkins and others'
+sarif\t'SARIF 2.1.0, for code scanning'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
@@ -42,6 +47,7 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l color -d 'When to
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
@@ -60,7 +66,12 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form of the report' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs: the document that schema/report-v1.json describes'
+ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
+markdown\t'For a comment on a pull request'
+github\t'Annotations of a GitHub workflow'
+junit\t'JUnit XML: a test for each process, for GitLab, Jenkins and others'
+sarif\t'SARIF 2.1.0, for code scanning'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
@@ -68,6 +79,7 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l color
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
@@ -86,13 +98,13 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l dir -d 'Folder for its files' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l fault -d 'Fault to bring it up with' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l no-nginx -d 'Without nginx in front'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from down" -l dir -d 'Folder of its files' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from down" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -l format -d 'Form of the list' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l worker-class -d 'gunicorn\'s worker class' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l stack -d 'Software that the portal runs on' -r -f -a "period\t'The versions of the time of the story'

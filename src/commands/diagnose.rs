@@ -4,11 +4,12 @@ use std::io::{IsTerminal, Write};
 
 use nix::sys::signal::Signal as OsSignal;
 
+use super::pipeline;
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{Capture, Header, Record};
 use crate::capture::recorder::{self, Recorder};
 use crate::capture::writer::{CaptureFile, CaptureWriter};
-use crate::cli::{DiagnoseArgs, Format};
+use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
 use crate::diagnose::model::Code;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,14 +41,23 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     let diagnosis = diagnose::diagnose(&capture);
     let report =
         report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
-    output.write(&report::render(&report, form(args)))?;
+    let root = pipeline::source_root();
+    output.write(&report::render(&report, form(args, root.as_deref())))?;
+    if args.format == ReportFormat::Github {
+        pipeline::append_summary(&report);
+    }
     Ok(report.exit.code)
 }
 
-fn form(args: &DiagnoseArgs) -> Form {
+fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>) -> Form<'a> {
     match args.format {
-        Format::Json => Form::Json,
-        Format::Text => {
+        ReportFormat::Json => Form::Json,
+        ReportFormat::Ndjson => Form::Ndjson,
+        ReportFormat::Markdown => Form::Markdown,
+        ReportFormat::Github => Form::Github { root },
+        ReportFormat::Junit => Form::Junit { fail_on: &args.fail_on, root },
+        ReportFormat::Sarif => Form::Sarif { root },
+        ReportFormat::Text => {
             let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
             let place = if to_file { Place::file() } else { Place::stdout() };
             let detail = match (args.quiet, args.verbose) {

@@ -35,6 +35,18 @@ pub enum FailOn {
     Never,
 }
 
+impl FailOn {
+    /// Whether a verdict or finding of this code and severity is to fail.
+    #[must_use]
+    pub fn counts(&self, code: &str, severity: Option<Severity>) -> bool {
+        match self {
+            Self::Severity(limit) => severity.is_some_and(|severity| severity >= *limit),
+            Self::Codes(codes) => codes.iter().any(|wanted| wanted == code),
+            Self::Never => false,
+        }
+    }
+}
+
 impl Default for FailOn {
     fn default() -> Self {
         Self::Severity(Severity::Critical)
@@ -137,12 +149,11 @@ fn first_failure(diagnosis: &Diagnosis, fail_on: &FailOn) -> Option<String> {
     });
     let server = &diagnosis.server.verdict;
     let of_server = std::iter::once(("the server".to_owned(), word(&server.code), server.severity));
-    of_processes.chain(of_server).find_map(|(who, code, severity)| match fail_on {
-        FailOn::Severity(limit) => severity
-            .filter(|severity| severity >= limit)
-            .map(|severity| format!("{who} is {code}, which is {}", word(&severity))),
-        FailOn::Codes(codes) => codes.contains(&code).then(|| format!("{who} is {code}")),
-        FailOn::Never => None,
+    let (who, code, severity) =
+        of_processes.chain(of_server).find(|(_, code, severity)| fail_on.counts(code, *severity))?;
+    Some(match (fail_on, severity) {
+        (FailOn::Severity(_), Some(severity)) => format!("{who} is {code}, which is {}", word(&severity)),
+        _ => format!("{who} is {code}"),
     })
 }
 

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
 use super::model::{ErrorDocument, Report};
+use super::ndjson::Line;
 
 /// A schema and the file that it belongs into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub struct SchemaFile {
 pub fn all() -> Vec<SchemaFile> {
     vec![
         SchemaFile { name: "report-v1.json", text: schema::<Report>("stallscope report, version 1") },
+        SchemaFile { name: "ndjson-v1.json", text: schema::<Line>("stallscope report as lines, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
     ]
 }
