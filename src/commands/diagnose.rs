@@ -8,6 +8,7 @@ use super::pipeline;
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{Capture, Header, Record};
 use crate::capture::recorder::{self, Recorder};
+use crate::capture::redact::Redactor;
 use crate::capture::writer::{CaptureFile, CaptureWriter};
 use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
@@ -26,12 +27,16 @@ use crate::target::{Selector, Server};
 pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     let output = Output::open(args.output.as_deref())?;
     let values = if args.show_values { Values::Shown } else { Values::Masked };
-    let mut capture = match &args.target.replay {
-        Some(path) => crate::capture::reader::read(path)?,
+    let (mut capture, unkept) = match &args.target.replay {
+        Some(path) => (crate::capture::reader::read(path)?, None),
         None => look(args, values)?,
     };
     // What is judged is what would be saved, so that a replay cannot differ.
     mask::capture(&mut capture, values);
+    let mut redactor = args.redact.then(Redactor::default);
+    if let Some(redactor) = &mut redactor {
+        redactor.capture(&mut capture);
+    }
     let signal =
         signals::caught().map(|s| if s == OsSignal::SIGTERM { Signal::Terminate } else { Signal::Interrupt });
     // Interrupted before the first sample, it says so by its exit code and an empty report.
@@ -39,12 +44,21 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
         return Err(nothing_seen(&capture));
     }
     let diagnosis = diagnose::diagnose(&capture);
-    let report =
-        report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
-    let root = pipeline::source_root();
+    let mut decision = exit::decide(&diagnosis, &args.fail_on, signal);
+    if let Some(error) = &unkept {
+        decision = exit::without_capture(decision, error);
+    }
+    let report = report::build_with(&capture, &diagnosis, decision, values);
+    let mut root = pipeline::source_root();
+    if let (Some(redactor), Some(root)) = (&mut redactor, &mut root) {
+        *root = redactor.path(root);
+    }
     output.write(&report::render(&report, form(args, root.as_deref())))?;
     if args.format == ReportFormat::Github {
         pipeline::append_summary(&report);
+    }
+    if let Some(error) = unkept {
+        super::say(&error, None);
     }
     Ok(report.exit.code)
 }
@@ -70,8 +84,8 @@ fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>) -> Form<'a> {
     }
 }
 
-/// Looks at a live server; an open verdict extends the window.
-fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
+/// Looks at a live server; an open verdict extends the window. Beside what was seen, why it could not be kept.
+fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)> {
     let saved = args.save.as_deref().map(CaptureFile::create).transpose()?;
     let selector = selector(args)?;
     let pid = selector.resolve()?;
@@ -84,7 +98,8 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
         selected_by: selector.words(),
         pid: args.only.unwrap_or(pid),
     };
-    let mut keeper = Keeper { file: saved, writer: None, values };
+    let redactor = args.redact.then(Redactor::default);
+    let mut keeper = Keeper { file: saved, writer: None, values, redactor, failed: None };
     let mut sink = |header: &Header, records: &[Record]| keeper.keep(header, records);
     let progress = Progress::new(args.quiet);
     let mut recorder = Recorder::start(server, options, args.save.is_some().then_some(&mut sink))?;
@@ -106,8 +121,7 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     }
     progress.clear();
     let capture = recorder.finish()?;
-    keeper.finish()?;
-    Ok(capture)
+    Ok((capture, keeper.finish()))
 }
 
 fn selector(args: &DiagnoseArgs) -> Result<Selector> {
@@ -121,24 +135,50 @@ fn selector(args: &DiagnoseArgs) -> Result<Selector> {
         .ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
 }
 
-/// Writes the capture as it comes.
+/// Writes the capture as it comes, without what the report must not show either.
 struct Keeper {
     file: Option<CaptureFile>,
     writer: Option<CaptureWriter>,
     values: Values,
+    redactor: Option<Redactor>,
+    failed: Option<Error>,
 }
 
 impl Keeper {
+    /// A disk that is full from the beginning ends the look before it began; one that fills up meanwhile keeps what
+    /// it has, and the look goes on for the report.
     fn keep(&mut self, header: &Header, records: &[Record]) -> Result<()> {
         if let Some(file) = self.file.take() {
-            self.writer = Some(file.begin(header, self.values)?);
+            let mut header = header.clone();
+            if let Some(redactor) = &mut self.redactor {
+                // Secrets first, so that they get no pseudonym: those count on.
+                mask::header(&mut header);
+                redactor.header(&mut header);
+            }
+            self.writer = Some(file.begin(&header, self.values)?);
         }
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        records.iter().try_for_each(|record| writer.write(record))
+        if let Err(error) = self.write(records) {
+            self.writer = None;
+            self.failed = Some(error);
+        }
+        Ok(())
     }
 
-    fn finish(self) -> Result<()> {
-        self.writer.map_or(Ok(()), CaptureWriter::finish)
+    fn write(&mut self, records: &[Record]) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Some(redactor) = &mut self.redactor else {
+            return records.iter().try_for_each(|record| writer.write(record));
+        };
+        records.iter().try_for_each(|record| {
+            let mut record = record.clone();
+            mask::record(&mut record);
+            redactor.record(&mut record);
+            writer.write(&record)
+        })
+    }
+
+    fn finish(self) -> Option<Error> {
+        self.failed.or_else(|| self.writer.and_then(|writer| writer.finish().err()))
     }
 }
 

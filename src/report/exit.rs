@@ -11,6 +11,7 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use super::model::Exit;
 use super::word;
 use crate::diagnose::model::{Code, Diagnosis, ServerCode, Severity};
+use crate::error::Error;
 
 /// The decision on the exit code, as it stands in the document.
 pub type ExitDecision = Exit;
@@ -122,6 +123,13 @@ pub fn decide(diagnosis: &Diagnosis, fail_on: &FailOn, interrupted: Option<Signa
         );
     }
     exit(FINE, nothing_found(fail_on))
+}
+
+/// The decision where the capture that was asked for could not be kept: the report is whole, but it is no success.
+#[must_use]
+pub fn without_capture(decision: ExitDecision, error: &Error) -> ExitDecision {
+    let code = if decision.code == FINE { NO_VERDICT } else { decision.code };
+    exit(code, format!("{}; the capture is incomplete: {}", decision.reason, error.cause))
 }
 
 fn exit(code: u8, reason: String) -> ExitDecision {

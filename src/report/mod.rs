@@ -26,6 +26,8 @@ mod verbose;
 mod words;
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod tests;
