@@ -38,7 +38,7 @@ json\t'For programs: the document that schema/report-v1.json describes'
 ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
 markdown\t'For a comment on a pull request'
 github\t'Annotations of a GitHub workflow'
-junit\t'JUnit XML: a test for each process, for GitLab, Jenkins and others'
+junit\t'A test for each process as XML, for GitLab, Jenkins and others'
 sarif\t'SARIF 2.1.0, for code scanning'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
@@ -70,7 +70,7 @@ json\t'For programs: the document that schema/report-v1.json describes'
 ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
 markdown\t'For a comment on a pull request'
 github\t'Annotations of a GitHub workflow'
-junit\t'JUnit XML: a test for each process, for GitLab, Jenkins and others'
+junit\t'A test for each process as XML, for GitLab, Jenkins and others'
 sarif\t'SARIF 2.1.0, for code scanning'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F

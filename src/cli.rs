@@ -132,6 +132,7 @@ pub struct TargetArgs {
 
 /// Options of `diagnose`.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct DiagnoseArgs {
     /// Which server to look at.
     #[command(flatten)]
@@ -211,7 +212,7 @@ pub enum ReportFormat {
     Markdown,
     /// Annotations of a GitHub workflow
     Github,
-    /// JUnit XML: a test for each process, for GitLab, Jenkins and others
+    /// A test for each process as XML, for GitLab, Jenkins and others
     Junit,
     /// SARIF 2.1.0, for code scanning
     Sarif,

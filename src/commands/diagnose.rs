@@ -46,7 +46,7 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     let diagnosis = diagnose::diagnose(&capture);
     let mut decision = exit::decide(&diagnosis, &args.fail_on, signal);
     if let Some(error) = &unkept {
-        decision = exit::without_capture(decision, error);
+        decision = exit::without_capture(&decision, error);
     }
     let report = report::build_with(&capture, &diagnosis, decision, values);
     let mut root = pipeline::source_root();

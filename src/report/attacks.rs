@@ -171,10 +171,8 @@ fn commands(text: &str) -> Vec<(&str, &str)> {
         let trimmed = line.trim_start();
         if let Some((info, data)) = trimmed.strip_prefix("::").and_then(|rest| rest.split_once("::")) {
             found.push((info, data));
-        } else if let Some((_, rest)) = line.split_once("##[") {
-            if let Some((info, data)) = rest.split_once(']') {
-                found.push((info, data));
-            }
+        } else if let Some((info, data)) = line.split_once("##[").and_then(|(_, rest)| rest.split_once(']')) {
+            found.push((info, data));
         }
     }
     found

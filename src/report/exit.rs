@@ -127,7 +127,7 @@ pub fn decide(diagnosis: &Diagnosis, fail_on: &FailOn, interrupted: Option<Signa
 
 /// The decision where the capture that was asked for could not be kept: the report is whole, but it is no success.
 #[must_use]
-pub fn without_capture(decision: ExitDecision, error: &Error) -> ExitDecision {
+pub fn without_capture(decision: &ExitDecision, error: &Error) -> ExitDecision {
     let code = if decision.code == FINE { NO_VERDICT } else { decision.code };
     exit(code, format!("{}; the capture is incomplete: {}", decision.reason, error.cause))
 }

@@ -1,4 +1,4 @@
-//! The report as JUnit XML, in the de-facto form that GitLab, Jenkins and GitHub's test reporters read.
+//! The report as `JUnit` XML, in the de-facto form that GitLab, Jenkins and GitHub's test reporters read.
 //!
 //! A suite for the server; in it a case for the server's verdict, one for each process's verdict and one for each
 //! finding beside it. A case fails where it counts for `--fail-on`, and is skipped where nothing is known, so that a
@@ -36,7 +36,7 @@ struct Case {
     details: String,
 }
 
-/// The report as JUnit XML. What counts for `fail_on` is a failure; `root` is the folder of the sources.
+/// The report as `JUnit` XML. What counts for `fail_on` is a failure; `root` is the folder of the sources.
 #[must_use]
 pub fn render(report: &Report, fail_on: &FailOn, root: Option<&str>) -> String {
     let cases = cases(report, fail_on, root);
