@@ -188,8 +188,10 @@ fn code(text: &str) -> String {
 
 /// A sentence with foreign words in it, in which nothing is acted on.
 fn prose(text: &str) -> String {
-    let visible = escape(text, Charset::Unicode, PROSE_COLUMNS);
+    // Four spaces at the beginning of a line would make it code.
+    let visible = escape(text.trim_start(), Charset::Unicode, PROSE_COLUMNS);
     let mut safe = String::with_capacity(visible.len() + visible.len() / 4);
+    let begins_list = |safe: &str| safe.chars().all(|c| c.is_ascii_digit());
     let mut word = String::new();
     let mut rest = visible.chars().peekable();
     while let Some(c) = rest.next() {
@@ -208,14 +210,24 @@ fn prose(text: &str) -> String {
                 safe.push('\\');
                 safe.push(c);
             }
+            // A list, a numbered list or a rule, where the sentence is the first of its line.
+            '-' | '+' | '=' if safe.is_empty() => {
+                safe.push('\\');
+                safe.push(c);
+            }
+            '.' | ')' if !safe.is_empty() && begins_list(&safe) => {
+                safe.push('\\');
+                safe.push(c);
+            }
             // Neither a scheme (`http://…`, `mailto:…`) nor the name of a picture (`:rocket:`).
             ':' if rest.peek().is_some_and(|next| !next.is_whitespace() && !next.is_ascii_digit()) => {
                 safe.push(c);
                 safe.push_str(PART);
             }
             '.' if word.eq_ignore_ascii_case("www") => {
-                safe.push(c);
+                // In front of the dot: behind it, the address would only be shorter.
                 safe.push_str(PART);
+                safe.push(c);
             }
             c => safe.push(c),
         }
@@ -245,9 +257,18 @@ mod tests {
     fn a_sentence_mentions_nobody_and_links_nowhere() {
         assert_eq!(prose("ask @root"), "ask \\@<!-- -->root");
         assert_eq!(prose("http://x.y"), "http:<!-- -->//x.y");
-        assert_eq!(prose("see WWW.evil.example"), "see WWW.<!-- -->evil.example");
+        assert_eq!(prose("see WWW.evil.example"), "see WWW<!-- -->.evil.example");
         assert_eq!(prose("[a](b) #1 <b>"), r"\[a\](b) \#<!-- -->1 &lt;b&gt;");
         assert_eq!(prose("peer: 10.0.0.5:5432"), "peer: 10.0.0.5:5432");
+    }
+
+    #[test]
+    fn a_sentence_begins_no_list_and_no_rule() {
+        assert_eq!(
+            ["- a", "+ a", "===", "1. a", "12) a"].map(prose),
+            ["\\- a", "\\+ a", "\\===", "1\\. a", "12\\) a"]
+        );
+        assert_eq!(["    a", "0.5 of 1", "2 of 4: x"].map(prose), ["a", "0\\.5 of 1", "2 of 4: x"]);
         assert_eq!(prose("a|b `c` *d*"), r"a&#124;b \`c\` \*d\*");
     }
 }

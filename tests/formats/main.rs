@@ -1,9 +1,13 @@
-//! What others make of our documents: the official schema of SARIF, a parser of lists of tests, a second validator of
-//! JSON Schema, the schemas of the two CI systems; and the worked example of `fixtures/ci/`, run as far as it runs here.
+//! What others make of our documents: the official schema of SARIF, a parser of lists of tests, GitHub's own renderer of
+//! Markdown, a second validator of JSON Schema, the schemas of the two CI systems; and the worked example of
+//! `fixtures/ci/`, run as far as it runs here.
 //!
 //! The software comes from the registries, pinned by hash, into a folder of its own; without a network these tests
 //! say so and end.
 
+mod example;
+mod markdown;
+#[path = "../tool/mod.rs"]
 mod tool;
 
 use std::path::{Path, PathBuf};
@@ -11,9 +15,6 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use stallscope::portal::faults::by_name;
-use stallscope::portal::server::{Options, Portal};
-use stallscope::portal::{Stack, http};
 
 use tool::{run, skipped};
 
@@ -210,104 +211,5 @@ fn another_validator_agrees_with_the_schemas() {
         let example = Path::new(ROOT).join("fixtures/ci").join(example);
         let (valid, why) = validate(&["--builtin-schema", schema], &[example]);
         assert!(valid, "{schema}: {why}");
-    }
-}
-
-/// The script of the worked examples, with the environment that a pipeline would give it.
-fn gate(pid: i32, folder: &Path, environment: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(Path::new(ROOT).join("fixtures/ci/gate.sh"));
-    command.arg(pid.to_string()).env("STALLSCOPE", env!("CARGO_BIN_EXE_stallscope"));
-    for name in ["GITHUB_ACTIONS", "GITHUB_WORKSPACE", "GITHUB_STEP_SUMMARY", "CI_PROJECT_DIR"] {
-        command.env_remove(name);
-    }
-    command
-        .env("REPORTS", folder.join("stall-report"))
-        .env("DURATION", "2s")
-        .envs(environment.iter().copied());
-    output(&mut command).unwrap()
-}
-
-#[test]
-fn the_worked_example_passes_a_healthy_server_and_stops_a_blocked_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        stack: Stack::Builtin,
-        worker_class: "builtin".into(),
-        workers: 2,
-        threads: None,
-        timeout_s: None,
-        port: 0,
-        nginx: false,
-        unix_socket: false,
-        dir: folder.path().join("portal"),
-        env: Vec::new(),
-        wait: true,
-    };
-    let portal = match Portal::up(&options, &mut |line| eprintln!("{line}")) {
-        Ok(portal) => portal,
-        Err(error) if error.message.contains("was found") => return skipped(&error.message),
-        Err(error) => panic!("{}: {}", error.message, error.cause),
-    };
-    let reports = folder.path().join("stall-report");
-    let file = |name: &str| std::fs::read_to_string(reports.join(name)).unwrap();
-
-    let healthy = gate(portal.arbiter_pid, folder.path(), &[]);
-    assert_eq!(healthy.status.code(), Some(0), "{}", said(&healthy));
-    assert!(file("junit.xml").contains("failures=\"0\""), "{}", file("junit.xml"));
-    assert!(said(&healthy).contains("exit code 0"), "{}", said(&healthy));
-
-    let fault = by_name("block_sleep").unwrap();
-    let mut asks = Vec::new();
-    for _ in 0..2 {
-        let mut client = http::Client::connect(portal.direct, std::time::Duration::from_secs(30)).unwrap();
-        client.ask(&fault.path(30), false).unwrap();
-        asks.push(client);
-    }
-    let summary = folder.path().join("summary.md");
-    std::fs::write(&summary, "").unwrap();
-    let environment = [
-        ("GITHUB_ACTIONS", "true"),
-        ("GITHUB_WORKSPACE", text(&portal.dir)),
-        ("GITHUB_STEP_SUMMARY", text(&summary)),
-    ];
-    // Until the fault is in the worker's hands the look may find it healthy: it is looked at again, with a limit.
-    let mut blocked = gate(portal.arbiter_pid, folder.path(), &environment);
-    for _ in 0..4 {
-        if blocked.status.code() == Some(1) {
-            break;
-        }
-        blocked = gate(portal.arbiter_pid, folder.path(), &environment);
-    }
-    assert_eq!(blocked.status.code(), Some(1), "{}", said(&blocked));
-    let annotations = said(&blocked);
-    assert!(annotations.contains("::error file=app/faults.py,line="), "{annotations}");
-    assert!(annotations.contains("title=loop_blocked_off_cpu"), "{annotations}");
-    assert!(std::fs::read_to_string(&summary).unwrap().contains("`loop_blocked_off_cpu`"));
-    assert!(file("junit.xml").contains("<failure "), "{}", file("junit.xml"));
-    let sarif: Value = serde_json::from_str(&file("report.sarif")).unwrap();
-    let place = &sarif["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"];
-    assert_eq!(place["uri"], "app/faults.py", "{sarif:#}");
-    let document: Value = serde_json::from_str(&file("report.json")).unwrap();
-    assert_eq!(document["exit"]["code"], 1);
-    assert!(file("report.md").contains("What to do"));
-    assert_eq!(file("report.ndjson").lines().last().unwrap().matches("\"end\"").count(), 1);
-    portal.down();
-
-    let gone = gate(2_147_483_646, folder.path(), &[]);
-    assert_eq!(gone.status.code(), Some(3), "{}", said(&gone));
-    assert!(said(&gone).contains("no such process"), "{}", said(&gone));
-}
-
-#[test]
-fn the_worked_examples_call_the_script() {
-    for example in ["github-actions.yml", "gitlab-ci.yml"] {
-        let steps = std::fs::read_to_string(Path::new(ROOT).join("fixtures/ci").join(example)).unwrap();
-        assert!(steps.contains("fixtures/ci/gate.sh \"$"), "{example}");
-        // What is uploaded is what the script writes.
-        for report in steps.split("stall-report/").skip(1) {
-            let name = report.split(char::is_whitespace).next().unwrap();
-            let script = std::fs::read_to_string(Path::new(ROOT).join("fixtures/ci/gate.sh")).unwrap();
-            assert!(name.is_empty() || script.contains(&format!("$reports/{name}\"")), "{example}: {name}");
-        }
     }
 }
