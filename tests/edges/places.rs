@@ -65,8 +65,8 @@ fn a_disk_that_fills_up_during_the_look_keeps_what_it_has_and_the_report() {
     let [disk, kept, report] = ["disk", "kept.cap", "report.json"].map(|name| folder.path().join(name));
     std::fs::create_dir(&disk).unwrap();
     let target = Target::python("python3", "while True: sum(range(1000))", &[]);
-    // Room for the beginning of a capture: two pages of the three.
-    let script = "mount -t tmpfs -o size=12k,mode=700 none \"$0\" || exit 99; kept=$1; shift; \
+    // Room for the beginning of a capture: one page of the two.
+    let script = "mount -t tmpfs -o size=8k,mode=700 none \"$0\" || exit 99; kept=$1; shift; \
                   head -c 4096 /dev/zero > \"$0/filler\"; \"$@\" --save \"$0/file.cap\"; code=$?; \
                   cp \"$0/file.cap\" \"$kept\"; exit $code";
     let mut command = Command::new("unshare");

@@ -25,6 +25,19 @@ fn gate(pid: i32, folder: &Path, environment: &[(&str, &str)]) -> Output {
     output(&mut command).unwrap()
 }
 
+/// Looks again, with a limit, where the outcome is one that may come before the one that is awaited.
+fn look_until(awaited: i32, before: &[i32], look: impl Fn() -> Output) -> Output {
+    for _ in 0..5 {
+        let looked = look();
+        match looked.status.code() {
+            Some(code) if code == awaited => return looked,
+            Some(code) if before.contains(&code) => {}
+            _ => panic!("{}", said(&looked)),
+        }
+    }
+    panic!("five looks never ended with {awaited}")
+}
+
 #[test]
 fn the_worked_example_passes_a_healthy_server_and_stops_a_blocked_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,8 +62,8 @@ fn the_worked_example_passes_a_healthy_server_and_stops_a_blocked_one() {
     let reports = folder.path().join("stall-report");
     let file = |name: &str| std::fs::read_to_string(reports.join(name)).unwrap();
 
-    let healthy = gate(portal.arbiter_pid, folder.path(), &[]);
-    assert_eq!(healthy.status.code(), Some(0), "{}", said(&healthy));
+    // Where other work has the processors a look may be undecided (4); it must never find a fault.
+    let healthy = look_until(0, &[4], || gate(portal.arbiter_pid, folder.path(), &[]));
     assert!(file("junit.xml").contains("failures=\"0\""), "{}", file("junit.xml"));
     assert!(said(&healthy).contains("exit code 0"), "{}", said(&healthy));
 
@@ -68,15 +81,8 @@ fn the_worked_example_passes_a_healthy_server_and_stops_a_blocked_one() {
         ("GITHUB_WORKSPACE", text(&portal.dir)),
         ("GITHUB_STEP_SUMMARY", text(&summary)),
     ];
-    // Until the fault is in the worker's hands the look may find it healthy: it is looked at again, with a limit.
-    let mut blocked = gate(portal.arbiter_pid, folder.path(), &environment);
-    for _ in 0..4 {
-        if blocked.status.code() == Some(1) {
-            break;
-        }
-        blocked = gate(portal.arbiter_pid, folder.path(), &environment);
-    }
-    assert_eq!(blocked.status.code(), Some(1), "{}", said(&blocked));
+    // Until the fault is in the worker's hands the look may find it healthy.
+    let blocked = look_until(1, &[0, 4], || gate(portal.arbiter_pid, folder.path(), &environment));
     let annotations = said(&blocked);
     assert!(annotations.contains("::error file=app/faults.py,line="), "{annotations}");
     assert!(annotations.contains("title=loop_blocked_off_cpu"), "{annotations}");
