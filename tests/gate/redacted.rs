@@ -1,7 +1,7 @@
 //! `--redact`: no name of the original is left in any form, and no verdict changes.
 
 use serde_json::Value;
-use stallscope::capture::model::{Capture, Record, SocketFamily};
+use stallscope::capture::model::{BlindSpot, Capture, Record, SocketFamily};
 use stallscope::capture::reader;
 use stallscope::capture::redact::Redactor;
 use stallscope::diagnose::diagnose;
@@ -72,10 +72,18 @@ fn identifying(mut capture: Capture) -> Capture {
             Record::Cgroup(sample) => {
                 sample.path = "/system.slice/zebra.service/0123456789abcdefzebra".into();
             }
-            Record::Blind(spot) => spot.why = format!("{} on zebrahost, asked by 10.77.66.6", spot.why),
             _ => {}
         }
     }
+    let before_the_end = capture.records.len() - 1;
+    capture.records.insert(
+        before_the_end,
+        Record::Blind(BlindSpot {
+            what: "the socket /run/zebra/app.sock of zebrahost".into(),
+            why: "10.77.66.6:5432 (asked by zebrahost) refused, see /home/zebrauser/log".into(),
+            remedy: "ask [fd00:77::66]:80, or look into container 0123456789abcdefzebra".into(),
+        }),
+    );
     capture
 }
 
@@ -119,8 +127,7 @@ fn no_name_is_left_and_no_verdict_changes() {
         assert_same_shape(&plain, &redacted, "");
     }
     // What the plain reports never said would be no proof.
-    let unseen: Vec<_> = NAMES.iter().zip(named).filter(|(_, seen)| !seen).map(|(name, _)| name).collect();
-    assert!(unseen.iter().all(|name| **name == "fd00:77::66"), "{unseen:?}");
+    assert_eq!(named, [true; NAMES.len()], "{NAMES:?}");
 }
 
 /// That only texts differ.
