@@ -170,10 +170,10 @@ mod tests {
 
     #[test]
     fn a_file_is_named_from_the_root_of_the_sources() {
-        for root in ["/work/app", "/work/app/"] {
-            assert_eq!(at("/work/app/views/a.py", Some(root)).as_deref(), Some("views/a.py:3"));
-            assert_eq!(at("/work/apple/a.py", Some(root)), None);
-            assert_eq!(at("/work/app", Some(root)), None);
+        for root in ["/builds/app", "/builds/app/"] {
+            assert_eq!(at("/builds/app/views/a.py", Some(root)).as_deref(), Some("views/a.py:3"));
+            assert_eq!(at("/builds/apple/a.py", Some(root)), None);
+            assert_eq!(at("/builds/app", Some(root)), None);
         }
         assert_eq!(at("/srv/a.py", Some("/")).as_deref(), Some("srv/a.py:3"));
         assert_eq!(at("/srv/a.py", None), None);
@@ -183,10 +183,10 @@ mod tests {
     #[test]
     fn what_is_no_file_below_the_root_is_no_place() {
         assert_eq!(at("<string>", Some("/")), None);
-        assert_eq!(at("/work/../etc/passwd", Some("/work")), None);
+        assert_eq!(at("/builds/../etc/passwd", Some("/builds")), None);
         assert_eq!(at("../../etc/passwd", None), None);
         let waited_for =
-            Culprit { kind: "file".into(), file: Some("/work/data.db".into()), ..Culprit::default() };
-        assert_eq!(source(&waited_for, Some("/work")), None);
+            Culprit { kind: "file".into(), file: Some("/builds/data.db".into()), ..Culprit::default() };
+        assert_eq!(source(&waited_for, Some("/builds")), None);
     }
 }
