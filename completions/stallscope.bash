@@ -25,6 +25,9 @@ _stallscope() {
             stallscope,doctor)
                 cmd="stallscope__subcmd__doctor"
                 ;;
+            stallscope,dump)
+                cmd="stallscope__subcmd__dump"
+                ;;
             stallscope,generate)
                 cmd="stallscope__subcmd__generate"
                 ;;
@@ -47,7 +50,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --quiet --verbose --help --version diagnose doctor portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -94,7 +97,7 @@ _stallscope() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -147,7 +150,7 @@ _stallscope() {
             return 0
             ;;
         stallscope__subcmd__diagnose)
-            opts="-d -r -o -q -v -h --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --quiet --verbose --help"
+            opts="-d -r -o -q -v -h --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -194,7 +197,7 @@ _stallscope() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -233,6 +236,48 @@ _stallscope() {
             case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        stallscope__subcmd__dump)
+            opts="-o -h --port --name --only --format --output --color --show-values --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -370,11 +415,11 @@ _stallscope_with_servers() {
     _stallscope "$@"
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
-            demo|diagnose|doctor|generate|portal) verb="$word"; break ;;
+            demo|diagnose|doctor|dump|generate|portal) verb="$word"; break ;;
         esac
     done
     case "$verb" in
-        ""|diagnose|doctor) ;;
+        ""|diagnose|doctor|dump) ;;
         *) return 0 ;;
     esac
     case "$prev" in

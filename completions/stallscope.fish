@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_stallscope_global_optspecs
-    string join \n port= name= replay= d/duration= max-duration= r/rate= level= only= format= o/output= save= fail-on= color= show-values q/quiet v/verbose h/help V/version
+    string join \n port= name= replay= d/duration= max-duration= r/rate= level= only= format= o/output= save= fail-on= color= show-values redact q/quiet v/verbose h/help V/version
 end
 
 function __fish_stallscope_needs_command
@@ -34,7 +34,12 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The mos
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form of the report' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs: the document that schema/report-v1.json describes'
+ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
+markdown\t'For a comment on a pull request'
+github\t'Annotations of a GitHub workflow'
+junit\t'A test for each process as XML, for GitLab, Jenkins and others'
+sarif\t'SARIF 2.1.0, for code scanning'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
@@ -42,11 +47,13 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l color -d 'When to
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s V -l version -d 'Print version'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Say what is wrong with each worker of a server (the default)'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "dump" -d 'Show every stack now: threads, greenlets, asyncio tasks, running and suspended'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "doctor" -d 'Say what may be read here, what not, why, and what opens it'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
@@ -61,7 +68,12 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form of the report' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs: the document that schema/report-v1.json describes'
+ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
+markdown\t'For a comment on a pull request'
+github\t'Annotations of a GitHub workflow'
+junit\t'A test for each process as XML, for GitLab, Jenkins and others'
+sarif\t'SARIF 2.1.0, for code scanning'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
@@ -69,9 +81,21 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l color
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/dump-v1.json describes'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/doctor-v1.json describes'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
@@ -93,13 +117,13 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l dir -d 'Folder for its files' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l fault -d 'Fault to bring it up with' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l no-nginx -d 'Without nginx in front'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from down" -l dir -d 'Folder of its files' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from down" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -l format -d 'Form of the list' -r -f -a "text\t'For people'
-json\t'For programs: the document that schema/report-v1.json describes'"
+json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l worker-class -d 'gunicorn\'s worker class' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l stack -d 'Software that the portal runs on' -r -f -a "period\t'The versions of the time of the story'
@@ -113,9 +137,12 @@ function __fish_stallscope_servers
     command stallscope __complete $argv[1] 2>/dev/null
 end
 complete -c stallscope -n "__fish_stallscope_needs_command" -f -k -a "(__fish_stallscope_servers pids)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor generate portal" -l only -x -k -a "(__fish_stallscope_servers members)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor generate portal" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "__fish_seen_subcommand_from dump" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from dump" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "__fish_seen_subcommand_from dump" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from doctor" -f -k -a "(__fish_stallscope_servers pids)"

@@ -67,6 +67,7 @@ Examples:
   stallscope diagnose 4242 --save stall.cap       keep what was seen ...
   stallscope diagnose --replay stall.cap -v       ... and judge it again, anywhere
   stallscope diagnose 4242 --fail-on hot_spin,deadlock || page-somebody
+  stallscope diagnose 4242 --format junit -o junit.xml    for a pipeline
 
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
     )]
@@ -179,6 +180,7 @@ pub struct LiveArgs {
 
 /// Options of `diagnose`.
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct DiagnoseArgs {
     /// Which server to look at.
     #[command(flatten)]
@@ -199,8 +201,8 @@ pub struct DiagnoseArgs {
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
     /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
     /// Write the report to a file (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -216,6 +218,9 @@ pub struct DiagnoseArgs {
     /// Show passwords and keys in command lines
     #[arg(long)]
     pub show_values: bool,
+    /// Replace names of hosts, peers, homes, sockets and arguments by pseudonyms
+    #[arg(long, conflicts_with = "show_values")]
+    pub redact: bool,
     /// Say the verdicts only
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -299,10 +304,29 @@ impl From<LevelArg> for Level {
 
 /// Form of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum ReportFormat {
     /// For people
     Text,
     /// For programs: the document that schema/report-v1.json describes
+    Json,
+    /// The same as a JSON object for each line: schema/ndjson-v1.json
+    Ndjson,
+    /// For a comment on a pull request
+    Markdown,
+    /// Annotations of a GitHub workflow
+    Github,
+    /// A test for each process as XML, for GitLab, Jenkins and others
+    Junit,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
+
+/// Form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
     Json,
 }
 

@@ -1,7 +1,7 @@
 //! KEEP: everything observed, as one serialisable stream.
 //!
 //! [`model`] is the vocabulary that all other rooms share; [`writer`] and [`reader`] put it on disk and take it
-//! back, [`mask`] keeps secrets out of it.
+//! back, [`mask`] keeps secrets out of it, [`redact`] names.
 
 pub mod dump;
 pub mod mask;
@@ -9,6 +9,7 @@ pub mod model;
 pub mod private_file;
 pub mod reader;
 pub mod recorder;
+pub mod redact;
 pub mod syscalls;
 pub mod writer;
 

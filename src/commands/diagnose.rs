@@ -4,11 +4,13 @@ use std::io::{IsTerminal, Write};
 
 use nix::sys::signal::Signal as OsSignal;
 
+use super::pipeline;
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{Capture, Header, Record};
 use crate::capture::recorder::{self, Recorder};
+use crate::capture::redact::Redactor;
 use crate::capture::writer::{CaptureFile, CaptureWriter};
-use crate::cli::{DiagnoseArgs, Format};
+use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
 use crate::diagnose::model::Code;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,12 +27,16 @@ use crate::target::{Selector, Server};
 pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     let output = Output::open(args.output.as_deref())?;
     let values = if args.show_values { Values::Shown } else { Values::Masked };
-    let mut capture = match &args.target.replay {
-        Some(path) => crate::capture::reader::read(path)?,
+    let (mut capture, unkept) = match &args.target.replay {
+        Some(path) => (crate::capture::reader::read(path)?, None),
         None => look(args, values)?,
     };
     // What is judged is what would be saved, so that a replay cannot differ.
     mask::capture(&mut capture, values);
+    let mut redactor = args.redact.then(Redactor::default);
+    if let Some(redactor) = &mut redactor {
+        redactor.capture(&mut capture);
+    }
     let signal =
         signals::caught().map(|s| if s == OsSignal::SIGTERM { Signal::Terminate } else { Signal::Interrupt });
     // Interrupted before the first sample, it says so by its exit code and an empty report.
@@ -38,16 +44,34 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
         return Err(nothing_seen(&capture));
     }
     let diagnosis = diagnose::diagnose(&capture);
-    let report =
-        report::build_with(&capture, &diagnosis, exit::decide(&diagnosis, &args.fail_on, signal), values);
-    output.write(&report::render(&report, form(args)))?;
+    let mut decision = exit::decide(&diagnosis, &args.fail_on, signal);
+    if let Some(error) = &unkept {
+        decision = exit::without_capture(&decision, error);
+    }
+    let report = report::build_with(&capture, &diagnosis, decision, values);
+    let mut root = pipeline::source_root();
+    if let (Some(redactor), Some(root)) = (&mut redactor, &mut root) {
+        *root = redactor.path(root);
+    }
+    output.write(&report::render(&report, form(args, root.as_deref())))?;
+    if args.format == ReportFormat::Github {
+        pipeline::append_summary(&report);
+    }
+    if let Some(error) = unkept {
+        super::say(&error, None);
+    }
     Ok(report.exit.code)
 }
 
-fn form(args: &DiagnoseArgs) -> Form {
+fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>) -> Form<'a> {
     match args.format {
-        Format::Json => Form::Json,
-        Format::Text => {
+        ReportFormat::Json => Form::Json,
+        ReportFormat::Ndjson => Form::Ndjson,
+        ReportFormat::Markdown => Form::Markdown,
+        ReportFormat::Github => Form::Github { root },
+        ReportFormat::Junit => Form::Junit { fail_on: &args.fail_on, root },
+        ReportFormat::Sarif => Form::Sarif { root },
+        ReportFormat::Text => {
             let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
             let place = if to_file { Place::file() } else { Place::stdout() };
             let detail = match (args.quiet, args.verbose) {
@@ -60,8 +84,8 @@ fn form(args: &DiagnoseArgs) -> Form {
     }
 }
 
-/// Looks at a live server; an open verdict extends the window.
-fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
+/// Looks at a live server; an open verdict extends the window. Beside what was seen, why it could not be kept.
+fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)> {
     let saved = args.save.as_deref().map(CaptureFile::create).transpose()?;
     let target = &args.target;
     let selector = selector(target.pid, target.port, target.name.as_deref())?;
@@ -75,7 +99,8 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
         selected_by: selector.words(),
         pid: args.only.unwrap_or(pid),
     };
-    let mut keeper = Keeper { file: saved, writer: None, values };
+    let redactor = args.redact.then(Redactor::default);
+    let mut keeper = Keeper { file: saved, writer: None, values, redactor, failed: None };
     let mut sink = |header: &Header, records: &[Record]| keeper.keep(header, records);
     let progress = Progress::new(args.quiet);
     let mut recorder = Recorder::start(server, options, args.save.is_some().then_some(&mut sink))?;
@@ -97,8 +122,7 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     }
     progress.clear();
     let capture = recorder.finish()?;
-    keeper.finish()?;
-    Ok(capture)
+    Ok((capture, keeper.finish()))
 }
 
 /// What was pointed at.
@@ -109,24 +133,50 @@ pub fn selector(pid: Option<i32>, port: Option<u16>, name: Option<&str>) -> Resu
         .ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
 }
 
-/// Writes the capture as it comes.
+/// Writes the capture as it comes, without what the report must not show either.
 struct Keeper {
     file: Option<CaptureFile>,
     writer: Option<CaptureWriter>,
     values: Values,
+    redactor: Option<Redactor>,
+    failed: Option<Error>,
 }
 
 impl Keeper {
+    /// A disk that is full from the beginning ends the look before it began; one that fills up meanwhile keeps what
+    /// it has, and the look goes on for the report.
     fn keep(&mut self, header: &Header, records: &[Record]) -> Result<()> {
         if let Some(file) = self.file.take() {
-            self.writer = Some(file.begin(header, self.values)?);
+            let mut header = header.clone();
+            if let Some(redactor) = &mut self.redactor {
+                // Secrets first, so that they get no pseudonym: those count on.
+                mask::header(&mut header);
+                redactor.header(&mut header);
+            }
+            self.writer = Some(file.begin(&header, self.values)?);
         }
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        records.iter().try_for_each(|record| writer.write(record))
+        if let Err(error) = self.write(records) {
+            self.writer = None;
+            self.failed = Some(error);
+        }
+        Ok(())
     }
 
-    fn finish(self) -> Result<()> {
-        self.writer.map_or(Ok(()), CaptureWriter::finish)
+    fn write(&mut self, records: &[Record]) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Some(redactor) = &mut self.redactor else {
+            return records.iter().try_for_each(|record| writer.write(record));
+        };
+        records.iter().try_for_each(|record| {
+            let mut record = record.clone();
+            mask::record(&mut record);
+            redactor.record(&mut record);
+            writer.write(&record)
+        })
+    }
+
+    fn finish(self) -> Option<Error> {
+        self.failed.or_else(|| self.writer.and_then(|writer| writer.finish().err()))
     }
 }
 

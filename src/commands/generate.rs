@@ -132,7 +132,8 @@ const EXIT_STATUS: [(&str, &str); 6] = [
     ("2", "Wrong usage."),
     (
         "3",
-        "No verdict: the target is gone or not found, looking is not permitted, or nothing could be sampled.",
+        "No verdict: the target is gone or not found, looking is not permitted, or nothing could be sampled. \
+         Also where nothing was found but the capture (--save) could not be written to its end.",
     ),
     ("4", "Every verdict is unknown: the evidence is insufficient or conflicting."),
     ("130, 143", "Interrupted by SIGINT or SIGTERM; what was gathered is still reported."),
@@ -151,10 +152,18 @@ const DOCTOR_EXIT_STATUS: [(&str, &str); 3] = [
     ),
 ];
 
-const ENVIRONMENT: [(&str, &str); 4] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("NO_COLOR", "If set and not empty, --color auto does not colour."),
     ("TERM", "If it is dumb, --color auto does not colour."),
     ("LC_ALL, LC_CTYPE, LANG", "The first that is set decides: if it names no UTF-8, the text is ASCII."),
+    (
+        "GITHUB_WORKSPACE, CI_PROJECT_DIR",
+        "Root of the sources: --format github, junit and sarif name files below it from there.",
+    ),
+    (
+        "GITHUB_STEP_SUMMARY",
+        "With --format github the report is also appended to this file as Markdown, if it is there.",
+    ),
     ("SUDO_UID, SUDO_GID", "Under sudo, files that are written belong to this user."),
 ];
 

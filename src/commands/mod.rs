@@ -7,6 +7,7 @@ pub mod diagnose;
 pub mod doctor;
 pub mod dump;
 pub mod generate;
+mod pipeline;
 pub mod portal;
 
 use std::io::Write;
@@ -28,11 +29,12 @@ pub fn main() -> ExitCode {
     if let Some(code) = complete::answer(std::env::args()) {
         return ExitCode::from(code);
     }
-    let wants_json = wants_json(std::env::args());
+    let machine = machine_form(std::env::args());
     let outcome = match Cli::try_parse() {
         Ok(cli) => run(cli),
         Err(error)
-            if !wants_json || matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) =>
+            if machine.is_none()
+                || matches!(error.kind(), ClapKind::DisplayHelp | ClapKind::DisplayVersion) =>
         {
             let code = u8::try_from(error.exit_code()).unwrap_or(2);
             // A reader that has gone away is nobody to tell.
@@ -44,7 +46,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            say(&error, wants_json);
+            say(&error, machine);
             ExitCode::from(error.kind.exit_code())
         }
     }
@@ -62,10 +64,10 @@ fn run(cli: Cli) -> Result<u8> {
     }
 }
 
-/// An error is JSON on standard output where JSON was asked for, and text on standard error otherwise.
-fn say(error: &Error, json: bool) {
-    if json {
-        let _ = write_quietly(&mut std::io::stdout(), &render_error(error, Form::Json));
+/// An error is for machines on standard output where such a form was asked for, and text on standard error otherwise.
+fn say(error: &Error, machine: Option<Form<'_>>) {
+    if let Some(form) = machine {
+        let _ = write_quietly(&mut std::io::stdout(), &render_error(error, form));
     } else {
         let style = Style::choose(ColorWhen::Auto, &Place::stderr());
         let text = render_error(error, Form::Text(TextOptions { style, detail: Detail::Normal }));
@@ -74,10 +76,17 @@ fn say(error: &Error, json: bool) {
     let _ = std::io::stdout().flush();
 }
 
-/// Whether JSON was asked for, also on a command line that does not parse.
-fn wants_json(args: impl Iterator<Item = String>) -> bool {
+/// The form in which machines want their errors, also on a command line that does not parse.
+fn machine_form(args: impl Iterator<Item = String>) -> Option<Form<'static>> {
     let args: Vec<String> = args.collect();
-    args.iter().any(|a| a == "--format=json") || args.windows(2).any(|w| w[0] == "--format" && w[1] == "json")
+    let spaced = args.windows(2).filter(|pair| pair[0] == "--format").map(|pair| pair[1].as_str());
+    let joined = args.iter().filter_map(|arg| arg.strip_prefix("--format="));
+    spaced.chain(joined).find_map(|format| match format {
+        "json" => Some(Form::Json),
+        "ndjson" => Some(Form::Ndjson),
+        "github" => Some(Form::Github { root: None }),
+        _ => None,
+    })
 }
 
 /// What clap says, as an error of ours.

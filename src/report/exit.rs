@@ -11,6 +11,7 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use super::model::Exit;
 use super::word;
 use crate::diagnose::model::{Code, Diagnosis, ServerCode, Severity};
+use crate::error::Error;
 
 /// The decision on the exit code, as it stands in the document.
 pub type ExitDecision = Exit;
@@ -33,6 +34,18 @@ pub enum FailOn {
     Codes(Vec<String>),
     /// None.
     Never,
+}
+
+impl FailOn {
+    /// Whether a verdict or finding of this code and severity is to fail.
+    #[must_use]
+    pub fn counts(&self, code: &str, severity: Option<Severity>) -> bool {
+        match self {
+            Self::Severity(limit) => severity.is_some_and(|severity| severity >= *limit),
+            Self::Codes(codes) => codes.iter().any(|wanted| wanted == code),
+            Self::Never => false,
+        }
+    }
 }
 
 impl Default for FailOn {
@@ -112,6 +125,13 @@ pub fn decide(diagnosis: &Diagnosis, fail_on: &FailOn, interrupted: Option<Signa
     exit(FINE, nothing_found(fail_on))
 }
 
+/// The decision where the capture that was asked for could not be kept: the report is whole, but it is no success.
+#[must_use]
+pub fn without_capture(decision: &ExitDecision, error: &Error) -> ExitDecision {
+    let code = if decision.code == FINE { NO_VERDICT } else { decision.code };
+    exit(code, format!("{}; the capture is incomplete: {}", decision.reason, error.cause))
+}
+
 fn exit(code: u8, reason: String) -> ExitDecision {
     ExitDecision { code, reason }
 }
@@ -137,12 +157,11 @@ fn first_failure(diagnosis: &Diagnosis, fail_on: &FailOn) -> Option<String> {
     });
     let server = &diagnosis.server.verdict;
     let of_server = std::iter::once(("the server".to_owned(), word(&server.code), server.severity));
-    of_processes.chain(of_server).find_map(|(who, code, severity)| match fail_on {
-        FailOn::Severity(limit) => severity
-            .filter(|severity| severity >= limit)
-            .map(|severity| format!("{who} is {code}, which is {}", word(&severity))),
-        FailOn::Codes(codes) => codes.contains(&code).then(|| format!("{who} is {code}")),
-        FailOn::Never => None,
+    let (who, code, severity) =
+        of_processes.chain(of_server).find(|(_, code, severity)| fail_on.counts(code, *severity))?;
+    Some(match (fail_on, severity) {
+        (FailOn::Severity(_), Some(severity)) => format!("{who} is {code}, which is {}", word(&severity)),
+        _ => format!("{who} is {code}"),
     })
 }
 

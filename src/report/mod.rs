@@ -1,24 +1,34 @@
 //! SAY: the report and its formats.
 //!
-//! [`build()`] puts a capture and its judgement into one document ([`model::Report`]); [`json`] and [`text`] show
-//! it, [`schema`] describes it, [`output`] puts it where the user wants it. Nothing here judges.
+//! [`build()`] puts a capture and its judgement into one document ([`model::Report`]); [`text`], [`json`], [`ndjson`],
+//! [`markdown`], [`github`], [`junit`] and [`sarif`] show it, [`schema`] describes it, [`output`] puts it where the
+//! user wants it. Nothing here judges, and nothing but [`output`] and [`style`] asks the environment.
 
 mod build;
+pub mod catalogue;
+mod complaints;
 pub mod doctor;
 pub mod dump;
 pub mod error;
 pub mod exit;
+pub mod github;
 pub mod json;
+pub mod junit;
+pub mod markdown;
 pub mod model;
+pub mod ndjson;
 pub mod output;
 mod page;
 pub mod sanitize;
+pub mod sarif;
 pub mod schema;
 pub mod style;
 pub mod text;
 mod verbose;
 mod words;
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -29,27 +39,59 @@ use words::word;
 
 /// The form of a report or of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum Form<'a> {
     /// For people.
     Text(text::TextOptions),
     /// For programs.
     Json,
+    /// For programs that read line by line.
+    Ndjson,
+    /// For comments and pages.
+    Markdown,
+    /// Annotations of a GitHub workflow.
+    Github {
+        /// Folder of the checked-out sources.
+        root: Option<&'a str>,
+    },
+    /// A list of tests, for anything that shows test reports.
+    Junit {
+        /// What is a failure.
+        fail_on: &'a exit::FailOn,
+        /// Folder of the checked-out sources.
+        root: Option<&'a str>,
+    },
+    /// For code scanning.
+    Sarif {
+        /// Folder of the checked-out sources.
+        root: Option<&'a str>,
+    },
 }
 
 /// A report in the form that was asked for.
 #[must_use]
-pub fn render(report: &model::Report, form: Form) -> String {
+pub fn render(report: &model::Report, form: Form<'_>) -> String {
     match form {
         Form::Text(options) => text::render(report, options),
         Form::Json => json::render(report),
+        Form::Ndjson => ndjson::render(report),
+        Form::Markdown => markdown::render(report),
+        Form::Github { root } => github::render(report, root),
+        Form::Junit { fail_on, root } => junit::render(report, fail_on, root),
+        Form::Sarif { root } => sarif::render(report, root),
     }
 }
 
-/// An error in the form that was asked for: text belongs on standard error, JSON on standard output.
+/// An error in the form that was asked for. Text belongs on standard error; JSON, lines and workflow commands, which
+/// somebody reads by machine, on standard output. The other forms have no word for "no report".
 #[must_use]
-pub fn render_error(error: &crate::error::Error, form: Form) -> String {
+pub fn render_error(error: &crate::error::Error, form: Form<'_>) -> String {
     match form {
         Form::Text(options) => error::render(error, options.style),
         Form::Json => json::render(&model::ErrorDocument::from(error.clone())),
+        Form::Ndjson => ndjson::error(error),
+        Form::Github { .. } => github::error(error),
+        Form::Markdown | Form::Junit { .. } | Form::Sarif { .. } => {
+            error::render(error, style::Style::default())
+        }
     }
 }

@@ -105,7 +105,11 @@ impl Page {
         }
         let body = self.harmless(body, PROSE_COLUMNS);
         let width = COLUMNS - start;
-        for (number, line) in fit.lines(&body, width, self.style).iter().enumerate() {
+        let mut lines = fit.lines(&body, width, self.style);
+        if lines.iter().any(|line| is_command(line)) {
+            lines = fit.lines(&body.replace("::", "\\x3a\\x3a"), width, self.style);
+        }
+        for (number, line) in lines.iter().enumerate() {
             if number > 0 {
                 self.text.push('\n');
                 self.spaces(start);
@@ -125,7 +129,10 @@ impl Page {
         let mut column = indent;
         for cell in cells {
             let most = if cell.columns == 0 { CELL_COLUMNS } else { cell.columns };
-            let text = self.harmless(cell.text, most);
+            let mut text = self.harmless(cell.text, most);
+            if is_command(&text) {
+                text = self.harmless(&text.replace("::", "\\x3a\\x3a"), most);
+            }
             let width = text.width();
             self.text.push_str(&self.style.paint(cell.tone, &text));
             let columns = cell.columns.max(width) + 2;
@@ -143,4 +150,9 @@ impl Page {
         self.text.truncate(self.text.trim_end_matches(' ').len());
         self.text.push('\n');
     }
+}
+
+/// Whether GitHub's runner would take a line that begins like this for a command.
+fn is_command(line: &str) -> bool {
+    line.trim_start().starts_with("::")
 }

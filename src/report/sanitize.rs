@@ -3,7 +3,8 @@
 //! Names of functions, files, threads and peers come out of a process that may be hostile. A terminal acts on
 //! control characters, bidirectional marks reorder a line and zero-width characters hide in one; all of them
 //! become visible (`\x1b`, `\u{202e}`). Whoever puts text on a terminal goes through [`escape`]; no other module
-//! may write foreign text there.
+//! may write foreign text there. Logs of pipelines are terminals too: GitHub's and Azure's runners act on `##[…]` and
+//! `##vso[…]` anywhere in a line.
 
 use std::fmt::Write as _;
 
@@ -40,9 +41,17 @@ pub enum Charset {
 pub fn escape(text: &str, charset: Charset, max_columns: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(max_columns));
     let mut columns = 0;
-    for c in text.chars() {
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
         let start = shown.len();
-        push_visible(&mut shown, c, charset);
+        if c == '#'
+            && shown.ends_with('#')
+            && ["[", "vso["].iter().any(|name| rest.as_str().starts_with(name))
+        {
+            shown.push_str("\\x23");
+        } else {
+            push_visible(&mut shown, c, charset);
+        }
         // A combining mark counts too: otherwise thousands of them would fit into no column at all.
         columns +=
             shown.get(start..).map_or(0, |piece| piece.chars().map(|c| c.width().unwrap_or(0).max(1)).sum());
@@ -140,6 +149,14 @@ mod tests {
         assert_eq!(
             shown("ad\u{200b}min\u{feff}\u{e0041}\u{fe0f}"),
             r"ad\u{200b}min\u{feff}\u{e0041}\u{fe0f}"
+        );
+    }
+
+    #[test]
+    fn commands_of_pipelines() {
+        assert_eq!(
+            shown("##[error]x ###[y ##vso[z] ## #[derive]"),
+            r"#\x23[error]x ##\x23[y #\x23vso[z] ## #[derive]"
         );
     }
 

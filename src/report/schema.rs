@@ -8,6 +8,7 @@ use schemars::generate::SchemaSettings;
 use super::doctor::Doctor;
 use super::dump::DumpDocument;
 use super::model::{ErrorDocument, Report};
+use super::ndjson::Line;
 
 /// A schema and the file that it belongs into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub fn all() -> Vec<SchemaFile> {
     vec![
         SchemaFile { name: "report-v1.json", text: schema::<Report>("stallscope report, version 1") },
         SchemaFile { name: "dump-v1.json", text: schema::<DumpDocument>("stallscope dump, version 1") },
+        SchemaFile { name: "ndjson-v1.json", text: schema::<Line>("stallscope report as lines, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
         SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
     ]

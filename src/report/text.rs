@@ -4,6 +4,7 @@
 //! evidence, its advice and what speaks against it; last, what was not seen and what the look itself did.
 //! Takes a finished document and gives text; it adds no judgement and reads nothing else.
 
+use super::complaints::{pid, troubles};
 use super::model::{Process, Report};
 use super::page::{Cell, Fit, Page};
 use super::style::{Style, Tone};
@@ -132,25 +133,6 @@ fn processes(page: &mut Page, processes: &[Process]) {
     }
 }
 
-/// The processes that are not fine, those with the same trouble together, the worst first.
-fn troubles(processes: &[Process]) -> Vec<Vec<&Process>> {
-    let mut groups: Vec<Vec<&Process>> = Vec::new();
-    for process in processes.iter().filter(|process| process.verdict.severity != Some(Severity::Info)) {
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| same_trouble(first, process)))
-        {
-            Some(group) => group.push(process),
-            None => groups.push(vec![process]),
-        }
-    }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.first().and_then(|first| first.verdict.severity)));
-    groups
-}
-
-fn same_trouble(one: &Process, other: &Process) -> bool {
-    let (one, other) = (&one.verdict, &other.verdict);
-    one.code == other.code && one.subcause == other.subcause && one.culprit == other.culprit
-}
-
 fn trouble(page: &mut Page, group: &[&Process]) {
     let Some(process) = group.first() else { return };
     let verdict = &process.verdict;
@@ -209,15 +191,6 @@ fn trouble(page: &mut Page, group: &[&Process]) {
         for change in &process.what_would_change {
             page.item(4, Tone::Plain, "-", 0, change);
         }
-    }
-}
-
-/// A pid as both sides know it: logs inside a container name another number than the host.
-fn pid(process: &Process) -> String {
-    if process.ns_pid == process.pid {
-        process.pid.to_string()
-    } else {
-        format!("{} (in its container {})", process.pid, process.ns_pid)
     }
 }
 

@@ -60,6 +60,49 @@ fn a_full_disk_is_an_error_and_leaves_nothing_half() {
 }
 
 #[test]
+fn a_disk_that_fills_up_during_the_look_keeps_what_it_has_and_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let [disk, kept, report] = ["disk", "kept.cap", "report.json"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&disk).unwrap();
+    let target = Target::python("python3", "while True: sum(range(1000))", &[]);
+    // Room for the beginning of a capture: one page of the two.
+    let script = "mount -t tmpfs -o size=8k,mode=700 none \"$0\" || exit 99; kept=$1; shift; \
+                  head -c 4096 /dev/zero > \"$0/filler\"; \"$@\" --save \"$0/file.cap\"; code=$?; \
+                  cp \"$0/file.cap\" \"$kept\"; exit $code";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, text(&disk), text(&kept)]);
+    command.args([env!("CARGO_BIN_EXE_stallscope"), &target.pid().to_string(), "--format", "json"]);
+    command.args([
+        "-d",
+        "2s",
+        "--max-duration",
+        "2s",
+        "-r",
+        "1000",
+        "--fail-on",
+        "never",
+        "-o",
+        text(&report),
+    ]);
+    let ran = finish(start(command));
+    if ran.code == 99 || ran.stderr.contains("unshare:") {
+        return skipped("no file system can be mounted here");
+    }
+    assert!([3, 4].contains(&ran.code), "a capture that is not whole is no success: {ran:?}");
+    assert_eq!(ran.stdout, "", "{ran:?}");
+    assert!(ran.stderr.starts_with("error:") && ran.stderr.contains("No space left"), "{ran:?}");
+    let document: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!(document["exit"]["code"], ran.code, "{document}");
+    assert!(document["exit"]["reason"].as_str().unwrap().contains("the capture is incomplete"), "{document}");
+    assert_eq!(document["processes"][0]["pid"], target.pid(), "the report is whole");
+    assert!(document["collection"]["duration_ms"].as_u64().unwrap() >= 1_900, "the look went on");
+    let again = run(&["--replay", text(&kept), "--format", "json"]);
+    assert!([0, 1, 4].contains(&again.code), "what was kept can be read: {again:?}");
+    assert!(crate::tool::blind_spots(&again.json()).contains("cut short"), "{again:?}");
+}
+
+#[test]
 fn a_folder_that_may_not_be_written_to() {
     if !nix::unistd::geteuid().is_root() {
         return skipped("only root can become somebody else");

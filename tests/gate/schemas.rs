@@ -1,0 +1,109 @@
+//! Every document that is emitted obeys the schema that is published for it.
+
+use serde_json::Value;
+
+use super::{captures, text};
+use crate::tool::{Target, run};
+
+/// A schema of the folder `schema/`.
+struct Schema {
+    known: boon::Schemas,
+    index: boon::SchemaIndex,
+}
+
+impl Schema {
+    fn of(name: &str) -> Self {
+        let path = format!("{}/schema/{name}", env!("CARGO_MANIFEST_DIR"));
+        let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let (mut known, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
+        compiler.add_resource(name, schema).unwrap();
+        let index = compiler.compile(name, &mut known).unwrap();
+        Self { known, index }
+    }
+
+    fn check(&self, document: &Value) -> Result<(), String> {
+        self.known.validate(document, self.index).map_err(|error| format!("{error}: {document:.400}"))
+    }
+}
+
+#[test]
+fn reports_and_their_lines() {
+    let (report, lines) = (Schema::of("report-v1.json"), Schema::of("ndjson-v1.json"));
+    for (_, file) in captures() {
+        for more in [&[][..], &["--redact"]] {
+            let with = |form| run(&[&["--replay", text(&file), "--format", form], more].concat());
+            let document = with("json").json();
+            assert_eq!(report.check(&document), Ok(()), "{}", file.display());
+            let told: Vec<Value> =
+                with("ndjson").stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            for line in &told {
+                assert_eq!(lines.check(line), Ok(()));
+                assert_eq!(line["schema_version"], document["schema_version"]);
+            }
+            // Together the lines say what the document says.
+            let of_kind = |kind: &str| told.iter().filter(|line| line["type"] == kind).count();
+            assert_eq!(of_kind("process"), document["processes"].as_array().unwrap().len());
+            assert_eq!(of_kind("blind_spot"), document["blind_spots"].as_array().unwrap().len());
+            let mut end = told.last().unwrap().clone();
+            for key in ["schema_version", "type"] {
+                end.as_object_mut().unwrap().remove(key);
+            }
+            assert_eq!(end, document["exit"]);
+        }
+    }
+}
+
+#[test]
+fn a_schema_refuses_what_it_does_not_describe() {
+    let lines = Schema::of("ndjson-v1.json");
+    for line in [
+        r#"{"schema_version": "1.0"}"#,
+        r#"{"schema_version": "1.0", "type": "end"}"#,
+        r#"{"type": "end", "code": 0, "reason": "x"}"#,
+        r#"{"schema_version": "1.0", "type": "end", "code": "0", "reason": "x"}"#,
+    ] {
+        assert!(lines.check(&serde_json::from_str(line).unwrap()).is_err(), "{line}");
+    }
+}
+
+/// Each way in which a look can fail that can be had without rights and luck.
+#[test]
+fn errors() {
+    let (errors, lines) = (Schema::of("error-v1.json"), Schema::of("ndjson-v1.json"));
+    let folder = tempfile::tempdir().unwrap();
+    let no_capture = folder.path().join("letter");
+    std::fs::write(&no_capture, "dear reader\n").unwrap();
+    let target = Target::waiting();
+    let pid = target.pid().to_string();
+    for (kind, args) in [
+        ("usage", &["--port", "0"][..]),
+        ("usage", &[&pid, "--fail-on", "hotspin"]),
+        ("not_found", &["2147483646"]),
+        ("not_found", &["--name", "no-such-server-anywhere"]),
+        ("bad_capture", &["--replay", text(&no_capture)]),
+        ("io", &["--replay", "/no/such/file"]),
+        ("io", &[&pid, "-o", "/no/such/folder/file"]),
+        ("io", &[&pid, "--save", text(&no_capture)]),
+    ] {
+        let with = |form| run(&[args, &["--format", form]].concat());
+        let json = with("json");
+        let document = json.json();
+        assert_eq!(errors.check(&document), Ok(()));
+        assert_eq!((&document["error"]["kind"], json.stderr.as_str()), (&kind.into(), ""), "{args:?}");
+        let line = with("ndjson");
+        let told: Value = serde_json::from_str(&line.stdout).unwrap();
+        assert_eq!(lines.check(&told), Ok(()));
+        assert_eq!((&told["type"], &told["kind"]), (&"error".into(), &kind.into()), "{args:?}");
+        let annotation = with("github");
+        assert!(annotation.stdout.starts_with("::error title=stallscope%3A no verdict::"), "{annotation:?}");
+        assert_eq!(annotation.stdout.lines().count(), 1, "{annotation:?}");
+        // Where no machine waits for an answer, a person does.
+        for form in ["text", "junit", "sarif", "markdown"] {
+            let ran = with(form);
+            assert_eq!(ran.stdout, "", "{form} {args:?}");
+            assert!(ran.stderr.starts_with("error:"), "{form} {args:?}: {ran:?}");
+        }
+        let code = if kind == "usage" { 2 } else { 3 };
+        assert_eq!([json.code, line.code, annotation.code], [code; 3], "{args:?}");
+    }
+}
