@@ -84,7 +84,7 @@ impl Portal {
             .value(format!("pid={}", state.arbiter_pid))
             .remedy(format!("stallscope portal down --dir {}", options.dir.display())));
         }
-        let python = venv::python(options.stack, progress)?;
+        let python = venv::python(options.stack, &options.worker_class, progress)?;
         unpack(&options.dir.join("app"))?;
         let direct = free_address(options.port)?;
         let socket = options.dir.join("portal.sock");

@@ -13,16 +13,40 @@ use crate::error::{Error, ErrorKind, Result};
 
 const MODERN: &str = include_str!("../../fixtures/portal/requirements-modern.txt");
 const PERIOD: &str = include_str!("../../fixtures/portal/requirements-period.txt");
+const EVENTLET: &str = include_str!("../../fixtures/portal/requirements-eventlet.txt");
+const EVENTLET_PERIOD: &str = include_str!("../../fixtures/portal/requirements-eventlet-period.txt");
+
+/// A virtual environment to build: which packages, for which Python, and where it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment<'e> {
+    /// Its name among others in the same cache.
+    pub name: &'e str,
+    /// Every package, pinned by hash, as pip reads it.
+    pub requirements: &'e str,
+    /// Minor version of `CPython` 3.
+    pub minor: u8,
+    /// Folder that holds it and its lock.
+    pub cache: &'e Path,
+}
 
 /// The Python of a stack with the portal's software, built if it is not there yet.
-pub fn python(stack: Stack, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+pub fn python(stack: Stack, worker_class: &str, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    // eventlet's class was removed in gunicorn 26, and the story's gunicorn wants an older eventlet than its Python.
+    let eventlet = worker_class == "eventlet";
     let (requirements, minor, name) = match stack {
-        Stack::Modern => (MODERN, Some(13), "modern"),
-        Stack::Period => (PERIOD, Some(10), "period"),
+        Stack::Modern if eventlet => (EVENTLET, 13, "eventlet"),
+        Stack::Period if eventlet => (EVENTLET_PERIOD, 9, "eventlet-period"),
+        Stack::Modern => (MODERN, 13, "modern"),
+        Stack::Period => (PERIOD, 10, "period"),
         Stack::Builtin => return find_python(None),
     };
-    let cache = cache_folder();
-    std::fs::create_dir_all(&cache)
+    build(&Environment { name, requirements, minor, cache: &cache_folder() }, progress)
+}
+
+/// The Python of an environment, built if it is not there yet.
+pub fn build(environment: &Environment<'_>, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let Environment { name, requirements, minor, cache } = *environment;
+    std::fs::create_dir_all(cache)
         .map_err(|e| failed(&format!("{} cannot be made", cache.display()), &e))?;
     let folder = cache.join(format!("portal-{name}-{:016x}", fnv(requirements)));
     let (interpreter, marker) = (folder.join("bin/python"), folder.join("complete"));
@@ -34,7 +58,7 @@ pub fn python(stack: Stack, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         return Ok(interpreter);
     }
     let _ = std::fs::remove_dir_all(&folder);
-    let base = find_python(minor)?;
+    let base = find_python(Some(minor))?;
     progress(&format!("building a virtual environment for the {name} stack with {}", base.display()));
     run(
         Command::new(&base).args(["-m", "venv"]).arg(&folder),
@@ -142,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned_by_hash() {
-        for list in [MODERN, PERIOD] {
+        for list in [MODERN, PERIOD, EVENTLET, EVENTLET_PERIOD] {
             let packages = list.lines().filter(|l| l.contains("==")).count();
             assert!(packages > 8);
             assert!(list.matches("--hash=sha256:").count() >= packages);
