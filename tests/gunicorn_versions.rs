@@ -5,7 +5,14 @@
 #[path = "gunicorn/rig.rs"]
 mod rig;
 
-use rig::{Rig, VERSIONS, Version, Way, children, free_port, look};
+#[path = "gunicorn/places.rs"]
+mod places;
+#[path = "gunicorn/settings.rs"]
+mod settings;
+#[path = "gunicorn/several.rs"]
+mod several;
+
+use rig::{Rig, VERSIONS, Version, Way, children, end, free_port, look};
 
 /// Each way of starting, both classes that every version has, from the arbiter's pid and from a worker's.
 fn recognised(version: &Version) {
@@ -18,7 +25,7 @@ fn recognised(version: &Version) {
             let bind = format!("127.0.0.1:{port}");
             let threads = if *class == "gthread" { "3" } else { "1" };
             let args = ["-w", "2", "-t", "40", "--threads", threads, "-b", &bind, "app:app"];
-            (Rig::start(&python, *way, &args, &[]), *way, *class, port)
+            (Rig::start(&python, *way, &args), *way, *class, port)
         })
         .collect();
     for (rig, way, class, port) in &rigs {
@@ -44,6 +51,7 @@ fn recognised(version: &Version) {
             }
         }
     }
+    end(rigs.into_iter().map(|(rig, ..)| rig).collect());
 }
 
 macro_rules! versions {

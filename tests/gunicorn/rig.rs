@@ -86,33 +86,44 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// Starts a gunicorn with arguments and waits until `ready` holds.
-    pub fn start(python: &Path, way: Way, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(python);
-        match way {
-            Way::Module => command.args(["-m", "gunicorn"]),
-            Way::Script | Way::Title => {
-                command = Command::new(python.with_file_name("gunicorn"));
-                &mut command
-            }
-        };
-        command.args(args).envs(env.iter().copied());
-        Self::run(command, way)
+    /// Starts a gunicorn with arguments.
+    pub fn start(python: &Path, way: Way, args: &[&str]) -> Self {
+        Self::prepared(&Self::command(python, way, args), way, &[])
     }
 
-    /// Starts a prepared command in a folder of its own that holds the application.
-    pub fn run(mut command: Command, way: Way) -> Self {
+    /// How it is started.
+    pub fn command(python: &Path, way: Way, args: &[&str]) -> Vec<String> {
+        let script = python.with_file_name("gunicorn");
+        let head: &[&str] = match way {
+            Way::Module => &[python.to_str().unwrap(), "-m", "gunicorn"],
+            Way::Script | Way::Title => &[script.to_str().unwrap()],
+        };
+        head.iter().chain(args).map(|a| (*a).to_owned()).collect()
+    }
+
+    /// Starts a command line in a folder of its own that holds the application and more files.
+    pub fn prepared(line: &[String], way: Way, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("app.py"), include_str!("../../fixtures/gunicorn/app.py")).unwrap();
-        // Where processes must not name themselves, the module that would do it is hidden.
         let hidden = folder.path().join("hidden");
         std::fs::create_dir(&hidden).unwrap();
-        std::fs::write(hidden.join("setproctitle.py"), "raise ImportError('hidden')\n").unwrap();
+        let own = [
+            ("app.py", include_str!("../../fixtures/gunicorn/app.py")),
+            // Where processes must not name themselves, the module that would do it is hidden.
+            ("hidden/setproctitle.py", "raise ImportError('hidden')\n"),
+        ];
+        for (name, text) in own.iter().chain(files) {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
         if way != Way::Title {
             command.env("PYTHONPATH", &hidden);
         }
+        // Newer versions keep a control socket: it, too, goes into the folder.
+        for variable in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR"] {
+            command.env(variable, folder.path());
+        }
         command.current_dir(folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("GUNICORN_HOME", folder.path()).env("TMPDIR", folder.path()).env("XDG_RUNTIME_DIR", folder.path());
         let log = folder.path().join("log");
         let (child, head) = start(&mut command, &log).unwrap();
         Self { head, log, folder, child }
@@ -141,6 +152,14 @@ impl Rig {
     pub fn until_serving(&self, port: u16, workers: usize) {
         self.until("an answer", || answers(port));
         self.until("its workers", || children(self.pid()).len() >= workers);
+    }
+}
+
+/// Ends several at once: each takes its time to be polite.
+pub fn end(rigs: Vec<Rig>) {
+    let ends: Vec<_> = rigs.into_iter().map(|rig| std::thread::spawn(move || drop(rig))).collect();
+    for end in ends {
+        end.join().unwrap();
     }
 }
 
