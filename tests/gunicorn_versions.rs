@@ -17,7 +17,9 @@ use rig::{Rig, VERSIONS, Version, Way, children, end, free_port, look};
 /// Each way of starting, both classes that every version has, from the arbiter's pid and from a worker's.
 fn recognised(version: &Version) {
     let Some(python) = version.python() else { return };
-    let ways = [(Way::Script, "sync"), (Way::Module, "gthread"), (Way::Title, "sync"), (Way::Title, "gthread")];
+    let old = ["19.10.0", "20.0.4"].contains(&version.gunicorn);
+    let module = if old { Way::Submodule } else { Way::Module };
+    let ways = [(Way::Script, "sync"), (module, "gthread"), (Way::Title, "sync"), (Way::Title, "gthread")];
     let rigs: Vec<_> = ways
         .iter()
         .map(|(way, class)| {

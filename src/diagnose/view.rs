@@ -167,7 +167,12 @@ impl<'a> View<'a> {
     fn add(&mut self, record: &'a Record) -> u64 {
         match record {
             Record::Process(facts) => {
-                self.processes.insert(facts.pid, ProcessView::new(facts));
+                // A second record of the same process tells what was not known at first.
+                let known = self.process(facts.pid);
+                match known.filter(|p| p.facts.start_time_ticks == facts.start_time_ticks) {
+                    Some(process) => process.facts = facts,
+                    None => drop(self.processes.insert(facts.pid, ProcessView::new(facts))),
+                }
                 facts.at_ns
             }
             Record::Gone { at_ns, pid } => {

@@ -20,15 +20,56 @@ pub struct Settings {
     pub bind: Vec<String>,
 }
 
-/// Whether a command line is gunicorn's: its script, `-m gunicorn`, or a title it has given itself.
+/// What a gunicorn process with `setproctitle` calls itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Title {
+    /// `gunicorn: master [app]`.
+    Master,
+    /// `gunicorn: worker [app]`.
+    Worker,
+    /// `gunicorn: dirty-arbiter` and `dirty-worker`: they serve no requests.
+    Dirty,
+}
+
+/// The title that has taken the place of a command line.
+#[must_use]
+pub fn title(cmdline: &[String]) -> Option<Title> {
+    let title = cmdline.first()?.strip_prefix("gunicorn: ")?;
+    Some(match () {
+        () if title.starts_with("dirty-") => Title::Dirty,
+        () if title.starts_with("worker") => Title::Worker,
+        () => Title::Master,
+    })
+}
+
+/// Whether a command line is gunicorn's: its script, `-m gunicorn`, or a title it has given itself. A program that only
+/// starts gunicorn (`timeout 60 gunicorn`) is not.
 #[must_use]
 pub fn is_gunicorn(cmdline: &[String]) -> bool {
+    let Some((program, arguments)) = cmdline.split_first() else { return false };
     let base = |arg: &str| arg.rsplit('/').next().unwrap_or_default().to_owned();
-    let title = cmdline.first().is_some_and(|first| first.starts_with("gunicorn: "));
-    let module = cmdline.windows(2).any(|w| w[0] == "-m" && w[1].split('.').next() == Some("gunicorn"));
-    title
-        || module
-        || cmdline.iter().take(3).any(|arg| matches!(base(arg).as_str(), "gunicorn" | "gunicorn_paster"))
+    let script = |arg: &str| matches!(base(arg).as_str(), "gunicorn" | "gunicorn3" | "gunicorn_paster");
+    if title(cmdline).is_some() || script(program) {
+        return true;
+    }
+    if !["python", "pypy"].iter().any(|name| base(program).starts_with(name)) {
+        return false;
+    }
+    let module = arguments.windows(2).any(|w| w[0] == "-m" && w[1].split('.').next() == Some("gunicorn"));
+    module || program_of(arguments).is_some_and(script)
+}
+
+/// The script among the arguments of an interpreter: the first one behind its own options.
+fn program_of(arguments: &[String]) -> Option<&str> {
+    let mut arguments = arguments.iter();
+    loop {
+        match arguments.next()?.as_str() {
+            "-c" | "-m" => return None,
+            "-X" | "-W" => drop(arguments.next()),
+            option if option.starts_with('-') => {}
+            script => return Some(script),
+        }
+    }
 }
 
 /// Reads a command line; the environment's arguments come first, so that typed ones win.
@@ -160,11 +201,29 @@ mod tests {
             "/usr/bin/python3 /usr/local/bin/gunicorn a:b",
             "python -m gunicorn a",
             "python -m gunicorn.app.wsgiapp a",
+            "/x/python3.11 -X dev -u /usr/local/bin/gunicorn a:b",
+            "gunicorn a:b",
         ] {
             assert!(is_gunicorn(&line(text)), "{text}");
         }
         assert!(is_gunicorn(&["gunicorn: worker [app]".into()]));
         assert!(!is_gunicorn(&line("vim gunicorn.conf.py")));
         assert!(!is_gunicorn(&line("python app.py a b --name gunicorn")));
+        for wrapper in ["timeout 60 gunicorn a:b", "tini -- gunicorn a:b", "sh -c gunicorn", "python -c gunicorn"] {
+            assert!(!is_gunicorn(&line(wrapper)), "{wrapper}");
+        }
+    }
+
+    #[test]
+    fn titles_tell_who_serves() {
+        for (text, expected) in [
+            ("gunicorn: master [app]", Some(Title::Master)),
+            ("gunicorn: worker [app]", Some(Title::Worker)),
+            ("gunicorn: dirty-arbiter", Some(Title::Dirty)),
+            ("gunicorn: dirty-worker [app]", Some(Title::Dirty)),
+            ("gunicorn", None),
+        ] {
+            assert_eq!(title(&[text.to_owned()]), expected, "{text}");
+        }
     }
 }

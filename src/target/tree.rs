@@ -3,10 +3,11 @@
 //! Takes a pid, gives a [`Server`]. Every member is held by its open `/proc/PID`, so a number that is given to somebody
 //! else is never mistaken for it; its identity is pid and start time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::gunicorn::{self, Settings};
+use super::gunicorn::{self, Settings, Title};
+use super::hearts::{self, Hearts};
 use super::recognise;
 use crate::capture::model::{Role, ServerKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,8 @@ pub struct Server {
     pub settings: Settings,
     /// Its processes by pid.
     pub members: BTreeMap<i32, Member>,
+    /// Children of the head that are gunicorns of their own: an upgrade's new arbiter, the arbiter of dirty workers.
+    pub others: BTreeSet<i32>,
     only: Option<i32>,
     budget: FileBudget,
 }
@@ -61,6 +64,7 @@ impl Server {
             head: head.1.pid,
             settings,
             members: BTreeMap::new(),
+            others: BTreeSet::new(),
             only: None,
             budget: budget.clone(),
         };
@@ -98,15 +102,26 @@ impl Server {
         let Some(head) = self.members.get(&self.head) else { return (Vec::new(), gone) };
         let (head_dir, head_snapshot) = (Arc::clone(&head.dir), head.snapshot.clone());
         let mut born = Vec::new();
-        for pid in children(&head_dir, self.head) {
-            if self.members.contains_key(&pid) || self.members.len() >= MAX_MEMBERS {
+        let mut head_hearts: Option<Option<Hearts>> = None;
+        let children = children(&head_dir, self.head);
+        self.others.retain(|pid| children.contains(pid));
+        for pid in children {
+            let known = self.members.contains_key(&pid) || self.others.contains(&pid);
+            if known || self.members.len() >= MAX_MEMBERS {
                 continue;
             }
             let Ok(dir) = ProcDir::open(pid, &self.budget) else { continue };
             let Ok(child) = snapshot(&dir) else { continue };
-            if child.ppid == self.head && is_worker(self.kind, &head_snapshot, &child) {
+            if child.ppid != self.head {
+                continue;
+            }
+            let theirs = || hearts::of(&dir);
+            let ours = || head_hearts.get_or_insert_with(|| hearts::of(&head_dir)).clone();
+            if is_worker(self.kind, &head_snapshot, &child, ours, theirs) {
                 self.members.insert(pid, Member { dir: Arc::new(dir), snapshot: child, role: Role::Worker });
                 born.push(pid);
+            } else if self.kind == ServerKind::Gunicorn && gunicorn::is_gunicorn(&child.cmdline) {
+                self.others.insert(pid);
             }
         }
         // A gunicorn is headed by an arbiter even while it has no worker.
@@ -116,6 +131,12 @@ impl Server {
             head.role = Role::Arbiter;
         }
         (born, gone)
+    }
+
+    /// Leaves a child out: its stack has shown that it is no worker.
+    pub fn leave_out(&mut self, pid: i32) {
+        self.members.remove(&pid);
+        self.others.insert(pid);
     }
 }
 
@@ -184,13 +205,16 @@ fn refuse(target: &ProcessSnapshot) -> Result<()> {
     Ok(())
 }
 
-fn kind_of(process: &ProcessSnapshot) -> ServerKind {
-    if gunicorn::is_gunicorn(&process.cmdline) {
-        ServerKind::Gunicorn
-    } else if recognise::is_uvicorn(&process.cmdline) {
-        ServerKind::Uvicorn
-    } else {
-        ServerKind::Process
+fn kind_of((dir, process): &Open) -> ServerKind {
+    let holds_hearts = || hearts::of(dir).is_some_and(|hearts| !hearts.is_empty());
+    match gunicorn::title(&process.cmdline) {
+        Some(Title::Dirty) => ServerKind::Process,
+        Some(Title::Master | Title::Worker) => ServerKind::Gunicorn,
+        None if gunicorn::is_gunicorn(&process.cmdline) => ServerKind::Gunicorn,
+        None if recognise::is_uvicorn(&process.cmdline) => ServerKind::Uvicorn,
+        // An application may run gunicorn itself, under any name.
+        None if holds_hearts() => ServerKind::Gunicorn,
+        None => ServerKind::Process,
     }
 }
 
@@ -200,26 +224,34 @@ fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     for _ in 0..MAX_LEVELS {
         let Ok(parent) = open(here.1.ppid, budget) else { break };
         if here.1.ppid <= 1 && !same_program(&parent.1, &here.1)
-            || !is_worker(kind_of(&parent.1), &parent.1, &here.1)
+            || !is_worker(kind_of(&parent), &parent.1, &here.1, || hearts::of(&parent.0), || hearts::of(&here.0))
         {
             break;
         }
         here = parent;
     }
-    (kind_of(&here.1), here)
+    (kind_of(&here), here)
 }
 
 fn same_program(a: &ProcessSnapshot, b: &ProcessSnapshot) -> bool {
     a.exe.is_some() && a.exe == b.exe && !a.cmdline.is_empty()
 }
 
-/// Whether a child serves for a parent of a kind.
-fn is_worker(kind: ServerKind, parent: &ProcessSnapshot, child: &ProcessSnapshot) -> bool {
+/// Whether a child serves for a parent of a kind. The heartbeat files of both are asked for only where they decide.
+fn is_worker(
+    kind: ServerKind,
+    parent: &ProcessSnapshot,
+    child: &ProcessSnapshot,
+    of_parent: impl FnOnce() -> Option<Hearts>,
+    of_child: impl FnOnce() -> Option<Hearts>,
+) -> bool {
     match kind {
-        ServerKind::Gunicorn => {
-            gunicorn::is_gunicorn(&child.cmdline)
-                && !child.cmdline.iter().any(|a| a.contains("dirty-arbiter"))
-        }
+        ServerKind::Gunicorn => match gunicorn::title(&child.cmdline) {
+            Some(title) => title == Title::Worker,
+            // An upgrade's new arbiter has the same command line as its parent, but shares no heartbeat with it.
+            None => hearts::shared(of_parent().as_ref(), of_child().as_ref())
+                .unwrap_or_else(|| gunicorn::is_gunicorn(&child.cmdline)),
+        },
         ServerKind::Uvicorn => recognise::is_spawned(&child.cmdline) || recognise::is_uvicorn(&child.cmdline),
         // Forked without exec: the same program with the same arguments, or a title written over them (nginx).
         ServerKind::Loop | ServerKind::Process => {

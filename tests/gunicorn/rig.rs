@@ -73,6 +73,8 @@ pub enum Way {
     Script,
     /// `python -m gunicorn`.
     Module,
+    /// `python -m gunicorn.app.wsgiapp`, where the package itself cannot be run yet (before 20.1).
+    Submodule,
     /// Its script, with `setproctitle`: the processes name themselves.
     Title,
 }
@@ -96,6 +98,7 @@ impl Rig {
         let script = python.with_file_name("gunicorn");
         let head: &[&str] = match way {
             Way::Module => &[python.to_str().unwrap(), "-m", "gunicorn"],
+            Way::Submodule => &[python.to_str().unwrap(), "-m", "gunicorn.app.wsgiapp"],
             Way::Script | Way::Title => &[script.to_str().unwrap()],
         };
         head.iter().chain(args).map(|a| (*a).to_owned()).collect()
