@@ -46,8 +46,7 @@ pub fn python(stack: Stack, worker_class: &str, progress: &mut dyn FnMut(&str)) 
 /// The Python of an environment, built if it is not there yet.
 pub fn build(environment: &Environment<'_>, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     let Environment { name, requirements, minor, cache } = *environment;
-    std::fs::create_dir_all(cache)
-        .map_err(|e| failed(&format!("{} cannot be made", cache.display()), &e))?;
+    std::fs::create_dir_all(cache).map_err(|e| failed(&format!("{} cannot be made", cache.display()), &e))?;
     let folder = cache.join(format!("portal-{name}-{:016x}", fnv(requirements)));
     let (interpreter, marker) = (folder.join("bin/python"), folder.join("complete"));
     let lock = std::fs::File::create(cache.join(format!("{name}.lock")))

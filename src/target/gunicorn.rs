@@ -16,6 +16,8 @@ pub struct Settings {
     pub timeout_s: Option<u64>,
     /// `-k`; plain `sync` with more than one thread becomes gthread, as gunicorn does it.
     pub worker_class: Option<WorkerClass>,
+    /// `--max-requests`.
+    pub max_requests: Option<u32>,
     /// `-b`, as typed.
     pub bind: Vec<String>,
 }
@@ -97,6 +99,7 @@ impl Settings {
                 name,
                 "-w" | "--workers"
                     | "--threads"
+                    | "--max-requests"
                     | "-t"
                     | "--timeout"
                     | "-k"
@@ -110,6 +113,7 @@ impl Settings {
             match name {
                 "-w" | "--workers" => self.workers = value.parse().ok().or(self.workers),
                 "--threads" => self.threads = value.parse().ok().or(self.threads),
+                "--max-requests" => self.max_requests = value.parse().ok().or(self.max_requests),
                 "-t" | "--timeout" => self.timeout_s = value.parse().ok().or(self.timeout_s),
                 "-k" | "--worker-class" => self.worker_class = class(&value).or(self.worker_class),
                 _ => self.bind.push(value),
@@ -190,6 +194,12 @@ mod tests {
     }
 
     #[test]
+    fn what_recycles_workers_is_read() {
+        let got = settings(&line("gunicorn --max-requests 1000 --max-requests-jitter 50 a"), None);
+        assert_eq!(got.max_requests, Some(1000));
+    }
+
+    #[test]
     fn a_cut_command_line_is_no_trap() {
         assert_eq!(settings(&line("gunicorn -w"), None).workers, None);
         assert_eq!(settings(&["-".into(), "é".into(), "-é".into()], None), Settings::default());
@@ -209,7 +219,9 @@ mod tests {
         assert!(is_gunicorn(&["gunicorn: worker [app]".into()]));
         assert!(!is_gunicorn(&line("vim gunicorn.conf.py")));
         assert!(!is_gunicorn(&line("python app.py a b --name gunicorn")));
-        for wrapper in ["timeout 60 gunicorn a:b", "tini -- gunicorn a:b", "sh -c gunicorn", "python -c gunicorn"] {
+        for wrapper in
+            ["timeout 60 gunicorn a:b", "tini -- gunicorn a:b", "sh -c gunicorn", "python -c gunicorn"]
+        {
             assert!(!is_gunicorn(&line(wrapper)), "{wrapper}");
         }
     }

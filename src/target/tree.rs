@@ -224,7 +224,13 @@ fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     for _ in 0..MAX_LEVELS {
         let Ok(parent) = open(here.1.ppid, budget) else { break };
         if here.1.ppid <= 1 && !same_program(&parent.1, &here.1)
-            || !is_worker(kind_of(&parent), &parent.1, &here.1, || hearts::of(&parent.0), || hearts::of(&here.0))
+            || !is_worker(
+                kind_of(&parent),
+                &parent.1,
+                &here.1,
+                || hearts::of(&parent.0),
+                || hearts::of(&here.0),
+            )
         {
             break;
         }

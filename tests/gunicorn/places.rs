@@ -49,7 +49,9 @@ fn a_shared_port() {
     for gunicorn in ["20.1.0", "27.0.1"] {
         let port = free_port();
         let bind = format!("127.0.0.1:{port}");
-        let Some((_rig, seen)) = served(gunicorn, &["-b", &bind, "--reuse-port"], Some(port)) else { continue };
+        let Some((_rig, seen)) = served(gunicorn, &["-b", &bind, "--reuse-port"], Some(port)) else {
+            continue;
+        };
         seen.assert_well("a shared port", "sync", 2);
         assert_eq!(seen.listen(), [bind]);
     }
@@ -63,10 +65,8 @@ fn an_inherited_listener() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let inherited = nix::unistd::dup(&listener).unwrap();
-        let script = format!(
-            "exec 3<&{}; exec env LISTEN_PID=$$ LISTEN_FDS=1 \"$0\" \"$@\"",
-            inherited.as_raw_fd()
-        );
+        let script =
+            format!("exec 3<&{}; exec env LISTEN_PID=$$ LISTEN_FDS=1 \"$0\" \"$@\"", inherited.as_raw_fd());
         let own = Rig::command(&python, Way::Script, &["-w", "2", "app:app"]);
         let line: Vec<String> = ["sh", "-c", &script].iter().map(|a| (*a).to_owned()).chain(own).collect();
         let rig = Rig::prepared(&line, Way::Script, &[]);

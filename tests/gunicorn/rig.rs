@@ -196,7 +196,18 @@ pub fn children(pid: i32) -> Vec<i32> {
 
 /// A look of one second.
 pub fn look(pid: i32) -> Look {
-    look_for(pid, "1s", &[])
+    let seen = look_for(pid, "1s", &[]);
+    // On a busy machine a second may not be enough: then three.
+    if disturbed(&seen) { look_for(pid, "3s", &[]) } else { seen }
+}
+
+/// Whether other work left too little time to see enough.
+fn disturbed(seen: &Look) -> bool {
+    let verdicts = seen.json["processes"].as_array().unwrap().iter().map(|p| &p["verdict"]);
+    verdicts.into_iter().any(|v| {
+        let summary = v["summary"].as_str().unwrap_or_default();
+        summary.starts_with("not enough was seen") || v["code"] == "cpu_starved"
+    })
 }
 
 /// A look of a given length.
@@ -253,7 +264,10 @@ impl Look {
             let beat = &worker["heartbeat"];
             let (age, cadence) = (beat["age_ms"].as_u64().unwrap(), beat["cadence_ms"].as_u64().unwrap());
             // Those that beat once a second are given three; the others beat every half timeout.
-            assert!(age < cadence.max(3_000), "a heart that beats every {cadence} ms is {age} ms old: {text}");
+            assert!(
+                age < cadence.max(3_000),
+                "a heart that beats every {cadence} ms is {age} ms old: {text}"
+            );
         }
         assert_eq!(self.exit, Some(0), "{text}");
     }

@@ -21,20 +21,26 @@ fn configured(python: &PathBuf, settings: &str, args: &[&str]) -> (Rig, Look) {
 fn classes_of_a_configuration_file() {
     for gunicorn in ["20.1.0", "27.0.1"] {
         let Some(python) = version(gunicorn).python() else { continue };
-        for (settings, args, class) in [
+        let cases = [
             ("threads = 3", &["app:app"][..], "gthread"),
             ("worker_class = 'gthread'", &["app:app"], "gthread"),
             ("", &["app:app"], "sync"),
             // A typed class is not the last word: threads make gthread of it.
             ("threads = 3", &["-k", "sync", "app:app"], "gthread"),
-        ] {
-            let (rig, seen) = configured(&python, settings, args);
-            seen.assert_well(&format!("{gunicorn} {settings:?} {args:?}"), class, 2);
-            assert_eq!(seen.pids("worker"), children(rig.pid()));
-            assert!(seen.json["server"]["timeout_s"].is_null(), "{:#}", seen.json["server"]);
-            let blind = seen.json["blind_spots"].to_string();
-            assert!(blind.contains("timeout_s"), "{blind}");
-        }
+        ];
+        std::thread::scope(|scope| {
+            for (settings, args, class) in cases {
+                let python = &python;
+                scope.spawn(move || {
+                    let (rig, seen) = configured(python, settings, args);
+                    seen.assert_well(&format!("{gunicorn} {settings:?} {args:?}"), class, 2);
+                    assert_eq!(seen.pids("worker"), children(rig.pid()));
+                    assert!(seen.json["server"]["timeout_s"].is_null(), "{:#}", seen.json["server"]);
+                    let blind = seen.json["blind_spots"].to_string();
+                    assert!(blind.contains("timeout_s"), "{blind}");
+                });
+            }
+        });
     }
 }
 

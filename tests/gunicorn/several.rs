@@ -12,9 +12,13 @@ use super::rig::{Rig, Way, children, free_port, look, look_for, version};
 /// An upgrade: the old arbiter has a child that is an arbiter itself, and both have workers.
 #[test]
 fn an_upgrade_is_two_servers() {
-    for (gunicorn, way) in
-        [("19.10.0", Way::Script), ("20.1.0", Way::Title), ("23.0.0", Way::Module), ("27.0.1", Way::Script), ("27.0.1", Way::Title)]
-    {
+    for (gunicorn, way) in [
+        ("19.10.0", Way::Script),
+        ("20.1.0", Way::Title),
+        ("23.0.0", Way::Module),
+        ("27.0.1", Way::Script),
+        ("27.0.1", Way::Title),
+    ] {
         let Some(python) = version(gunicorn).python() else { continue };
         let port = free_port();
         let rig = Rig::start(&python, way, &["-w", "2", "-b", &format!("127.0.0.1:{port}"), "app:app"]);
@@ -26,7 +30,8 @@ fn an_upgrade_is_two_servers() {
         let new = Identity::of(newer().unwrap()).unwrap();
         let workers = children(new.pid);
         let from_worker = workers[0];
-        let looks = [rig.pid(), old[0], new.pid, from_worker].map(|pid| std::thread::spawn(move || look(pid)));
+        let looks =
+            [rig.pid(), old[0], new.pid, from_worker].map(|pid| std::thread::spawn(move || look(pid)));
         let [of_old, of_old_worker, of_new, of_new_worker] = looks.map(|look| look.join().unwrap());
         let what = format!("upgrade of {gunicorn} {way:?}");
         for seen in [of_old, of_old_worker] {
@@ -35,7 +40,11 @@ fn an_upgrade_is_two_servers() {
         }
         for seen in [of_new, of_new_worker] {
             seen.assert_well(&what, "sync", 2);
-            assert_eq!((seen.pids("arbiter"), seen.pids("worker")), (vec![new.pid], workers.clone()), "{what}");
+            assert_eq!(
+                (seen.pids("arbiter"), seen.pids("worker")),
+                (vec![new.pid], workers.clone()),
+                "{what}"
+            );
         }
         // The old one goes, as it does after an upgrade; the new one is adopted by somebody else and stays itself.
         kill(Pid::from_raw(rig.pid()), Signal::SIGTERM).unwrap();

@@ -42,6 +42,7 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
             listen: Vec::new(),
             workers_configured: server.settings.workers,
             threads_configured: server.settings.threads,
+            max_requests: server.settings.max_requests.filter(|n| *n > 0),
             timeout_s: server.settings.timeout_s,
         },
     }

@@ -14,11 +14,10 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::model::{
-    BlindSpot, Capture, Header, Level, Record, Role, SelfCost, ServerKind, Tick,
-};
+use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, ServerKind, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
+use crate::observe::exit::ExitWatch;
 use crate::observe::host;
 use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
 use crate::target::{Server, maps, recognise};
@@ -163,7 +162,8 @@ impl<'s> Recorder<'s> {
         let spots = self.server.others.iter().map(|pid| {
             Record::Blind(BlindSpot {
                 what: format!("process {pid}, a child of the arbiter"),
-                why: "it is no worker of this server: an upgrade's new arbiter, or gunicorn's dirty arbiter".into(),
+                why: "it is no worker of this server: an upgrade's new arbiter, or gunicorn's dirty arbiter"
+                    .into(),
                 remedy: format!("stallscope {pid}"),
             })
         });
@@ -321,9 +321,10 @@ impl<'s> Recorder<'s> {
     }
 
     fn leave(&mut self, pid: i32, at_ns: u64) {
-        if self.watched.remove(&pid).is_some() {
+        if let Some(watched) = self.watched.remove(&pid) {
             self.slow.forget(pid);
-            self.records.push(Record::Gone { at_ns, pid });
+            let status = watched.exit.as_ref().and_then(ExitWatch::status);
+            self.records.push(Record::Gone { at_ns, pid, status });
         }
     }
 
