@@ -44,7 +44,8 @@ fn murder(process: Identity) {
 
 /// Asks for a fault without waiting for its end, and waits until it has taken hold of a worker.
 fn block(answer: &Value, worker: Identity) {
-    let address = answer["direct"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let address =
+        answer["direct"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let mut client = http::Client::connect(address.parse().unwrap(), Duration::from_secs(5)).unwrap();
     client.ask("/fault/block_sleep?seconds=60", false).unwrap();
     std::mem::forget(client); // the connection stays open until the test program ends

@@ -52,11 +52,21 @@ impl Identity {
         }
         let workers = self.children();
         let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
-        self.wait(PATIENCE);
-        for process in workers.into_iter().chain([self]).filter(|p| p.lives()) {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-            process.wait(PATIENCE);
+        self.wait(Instant::now() + PATIENCE);
+        kill_all(&workers);
+        kill_all(&[self]);
+    }
+
+    /// Ends several that have nobody over them, all at once.
+    pub fn end_all(processes: &[Self]) {
+        for process in processes.iter().filter(|p| p.lives()) {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
         }
+        let until = Instant::now() + PATIENCE;
+        for process in processes {
+            process.wait(until);
+        }
+        kill_all(processes);
     }
 
     /// Its children.
@@ -67,12 +77,18 @@ impl Identity {
         list.split_whitespace().filter_map(|pid| Self::of(pid.parse().ok()?)).collect()
     }
 
-    fn wait(self, patience: Duration) {
-        let until = Instant::now() + patience;
+    fn wait(self, until: Instant) {
         while self.lives() && Instant::now() < until {
             // A child of ours becomes a zombie, which counts as ended; another's is gone. Both are seen by polling only.
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+}
+
+fn kill_all(processes: &[Identity]) {
+    for process in processes.iter().filter(|p| p.lives()) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        process.wait(Instant::now() + PATIENCE);
     }
 }
 

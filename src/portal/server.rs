@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::process::{Identity, MARKER, last_lines, marked, new_marker, start};
-use super::{NGINX_CONF, Stack, failed, http, unpack, venv};
+use super::{NGINX_CONF, Stack, failed, http, interrupted, unpack, venv};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a portal may take to answer for the first time.
@@ -57,6 +57,7 @@ pub struct Portal {
     /// Its folder.
     pub dir: PathBuf,
     processes: Vec<Identity>,
+    workers: Vec<Identity>,
     marker: String,
     children: Vec<Child>,
     detached: bool,
@@ -70,13 +71,15 @@ struct State {
     front: SocketAddr,
     processes: Vec<Identity>,
     #[serde(default)]
+    workers: Vec<Identity>,
+    #[serde(default)]
     marker: String,
 }
 
 impl State {
     /// Its processes that live, also those that nobody wrote down.
     fn living(&self) -> Vec<Identity> {
-        living(&self.processes, &self.marker)
+        living(&[&self.processes[..], &self.workers].concat(), &self.marker)
     }
 }
 
@@ -89,13 +92,11 @@ fn living(processes: &[Identity], marker: &str) -> Vec<Identity> {
 }
 
 /// Ends processes and then whoever they have left behind: a killed arbiter's workers live on.
-fn end_all(processes: &[Identity], marker: &str) {
-    for process in processes.iter().rev() {
-        process.end();
+fn end_all(heads: &[Identity], others: &[Identity], marker: &str) {
+    for head in heads.iter().rev() {
+        head.end();
     }
-    for process in living(processes, marker) {
-        process.end();
-    }
+    Identity::end_all(&living(others, marker));
 }
 
 impl Portal {
@@ -128,6 +129,7 @@ impl Portal {
             front: direct,
             dir: options.dir.clone(),
             processes: vec![identity],
+            workers: Vec::new(),
             marker,
             children: vec![child],
             detached: false,
@@ -155,7 +157,7 @@ impl Portal {
     }
 
     fn end(&mut self) {
-        end_all(&self.processes, &self.marker);
+        end_all(&self.processes, &self.workers, &self.marker);
         for child in &mut self.children {
             let _ = child.wait();
         }
@@ -192,8 +194,7 @@ impl Portal {
 
     /// Remembers the workers of all: nginx writes over its environment, so its orphans carry no marker.
     fn note_workers(&mut self) {
-        let workers: Vec<Identity> = self.processes.iter().flat_map(|p| p.children()).collect();
-        self.processes.splice(0..0, workers);
+        self.workers = self.processes.iter().flat_map(|p| p.children()).collect();
     }
 
     fn write_state(&self) -> Result<()> {
@@ -202,6 +203,7 @@ impl Portal {
             direct: self.direct,
             front: self.front,
             processes: self.processes.clone(),
+            workers: self.workers.clone(),
             marker: self.marker.clone(),
         };
         let text = serde_json::to_string_pretty(&state)
@@ -217,6 +219,7 @@ impl Portal {
             if http::get(self.front, "/oracle", Duration::from_secs(2)).is_ok_and(|r| r.status == 200) {
                 return Ok(());
             }
+            interrupted()?;
             let ended = self.children.iter_mut().any(|c| c.try_wait().is_ok_and(|s| s.is_some()));
             if ended || Instant::now() > until {
                 let what =
@@ -242,7 +245,7 @@ impl Drop for Portal {
 pub fn down(dir: &Path) -> bool {
     let Ok(state) = read_state(dir) else { return false };
     let lived = !state.living().is_empty();
-    end_all(&state.processes, &state.marker);
+    end_all(&state.processes, &state.workers, &state.marker);
     let _ = std::fs::remove_file(dir.join(STATE_FILE));
     lived
 }

@@ -2,13 +2,19 @@
 //!
 //! Every package is pinned by hash. A lock file keeps two builds apart, a marker says that one was finished.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
-use super::{Stack, failed};
+use super::{Stack, failed, interrupted};
 use crate::error::{Error, ErrorKind, Result};
 
 const MODERN: &str = include_str!("../../fixtures/portal/requirements-modern.txt");
@@ -74,36 +80,58 @@ pub fn build(environment: &Environment<'_>, progress: &mut dyn FnMut(&str)) -> R
     Ok(interpreter)
 }
 
-/// Runs a program and passes on what it says, a line at a time.
+/// Runs a program and passes on what it says, a line at a time. Whoever asks the tool to stop ends the program, too.
 fn run(command: &mut Command, message: &str, progress: &mut dyn FnMut(&str)) -> Result<()> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    interrupted()?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|e| failed(message, &e))?;
-    // What it complains about is short; what it tells is long and read first.
-    let errors = child.stderr.take();
-    let errors = std::thread::spawn(move || {
-        let lines =
-            errors.map(|e| BufReader::new(e).lines().map_while(std::result::Result::ok).collect::<Vec<_>>());
-        lines.unwrap_or_default()
+    let (told, lines) = mpsc::channel();
+    let output = child.stdout.take().map(|out| each_line(out, move |line| drop(told.send(line))));
+    // What it complains about is short.
+    let complaints = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&complaints);
+    let errors = child.stderr.take().map(|out| {
+        each_line(out, move |line| kept.lock().unwrap_or_else(PoisonError::into_inner).push(line))
     });
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines().map_while(std::result::Result::ok))
-    {
-        if line.starts_with("Collecting") || line.starts_with("Installing") || line.starts_with("Building") {
-            progress(line.split_once(" (from").map_or(line.as_str(), |(head, _)| head));
+    loop {
+        match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) if ["Collecting", "Installing", "Building"].iter().any(|w| line.starts_with(w)) => {
+                progress(line.split_once(" (from").map_or(line.as_str(), |(head, _)| head));
+            }
+            Ok(_) => {}
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Err(stop) = interrupted() {
+                    // It and its helpers are a group of their own, which lives as long as it is not waited for.
+                    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+                    let _ = child.wait();
+                    return Err(stop);
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
     let status = child.wait().map_err(|e| failed(message, &e))?;
-    let errors = errors.join().unwrap_or_default();
+    for thread in [output, errors].into_iter().flatten() {
+        let _ = thread.join();
+    }
     if status.success() {
         return Ok(());
     }
+    let errors = complaints.lock().unwrap_or_else(PoisonError::into_inner);
     let cause = errors.iter().rev().find(|l| l.starts_with("ERROR")).or(errors.last()).cloned();
     Err(failed(message, &cause.unwrap_or_else(|| status.to_string()))
         .remedy("stallscope demo --stack builtin (needs neither network nor pip)")
         .remedy("check that PyPI can be reached: pip download flask"))
+}
+
+/// Hands on each line of a stream from a thread of its own.
+fn each_line(
+    stream: impl Read + Send + 'static,
+    mut on_line: impl FnMut(String) + Send + 'static,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        BufReader::new(stream).lines().map_while(std::result::Result::ok).for_each(&mut on_line)
+    })
 }
 
 /// A Python of a minor version, on the path or under pyenv; any that the built-in server runs on if none is asked for.
