@@ -43,6 +43,15 @@ fn assert_idle(what: &str, seen: &Look, kinds: &[&str]) {
     assert_eq!(seen.exit, Some(0), "{text}");
 }
 
+/// Its children, without the one that multiprocessing keeps for itself.
+fn workers(rig: &Rig) -> Vec<i32> {
+    let tracks = |pid: &i32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("resource_tracker")
+    };
+    children(rig.pid()).into_iter().filter(|pid| !tracks(pid)).collect()
+}
+
 fn listens(seen: &Look, port: u16) {
     assert_eq!(seen.listen(), [format!("127.0.0.1:{port}")], "{:#}", seen.json);
 }
@@ -62,11 +71,7 @@ fn uvicorn_alone_and_with_workers() {
     drop(rig);
     let line = [&script(&python, "uvicorn"), "app:asgi", "--port", "PORT", "--workers", "2"];
     let (rig, port) = serve(&line, 2);
-    let is_worker = |pid: &i32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        !line.contains("resource_tracker")
-    };
-    let workers: Vec<i32> = children(rig.pid()).into_iter().filter(is_worker).collect();
+    let workers = workers(&rig);
     for pid in [rig.pid(), workers[0]] {
         let seen = look(pid);
         assert_idle("uvicorn with workers", &seen, &["uvicorn"]);
@@ -75,22 +80,18 @@ fn uvicorn_alone_and_with_workers() {
     }
 }
 
+/// Its head only waits for its workers; those are processes with a loop.
 #[test]
 fn hypercorn() {
     let Some(python) = python() else { return };
-    let (rig, _) = serve(&[&script(&python, "hypercorn"), "app:asgi", "-b", "127.0.0.1:PORT"], 1);
-    // Its head only waits for its workers; those are processes with a loop.
-    let spawned = |pid: &i32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        !line.contains("resource_tracker")
-    };
-    let worker = children(rig.pid()).into_iter().find(spawned).unwrap();
-    assert_idle("hypercorn's worker", &look(worker), &["loop"]);
-    let of_head = look(rig.pid());
-    for process in of_head.json["processes"].as_array().unwrap() {
-        let verdict = &process["verdict"];
-        assert!(!["critical", "warning"].contains(&verdict["severity"].as_str().unwrap_or("")), "{process:#}");
-        assert_ne!(verdict["code"], "healthy_busy", "{process:#}");
+    let line = [&script(&python, "hypercorn"), "app:asgi", "-b", "127.0.0.1:PORT", "-w", "2"];
+    let (rig, port) = serve(&line, 2);
+    rig.until("its workers", || workers(&rig).len() == 2);
+    for pid in [rig.pid(), workers(&rig)[0]] {
+        let seen = look(pid);
+        assert_idle("hypercorn", &seen, &["loop"]);
+        assert_eq!((seen.pids("arbiter"), seen.pids("worker")), (vec![rig.pid()], workers(&rig)));
+        listens(&seen, port);
     }
 }
 
@@ -164,7 +165,8 @@ fn servers_that_are_no_python() {
 
 #[test]
 fn redis() {
-    let Some(program) = ["/usr/bin/redis-server", "/usr/bin/valkey-server"].iter().find(|p| Path::new(p).exists())
+    let Some(program) =
+        ["/usr/bin/redis-server", "/usr/bin/valkey-server"].iter().find(|p| Path::new(p).exists())
     else {
         return eprintln!("SKIPPED: redis-server is not installed");
     };

@@ -95,6 +95,16 @@ pub fn is_uvicorn(cmdline: &[String]) -> bool {
     cmdline.iter().take(3).any(base) || cmdline.windows(2).any(|w| w[0] == "-m" && w[1] == "uvicorn")
 }
 
+/// Servers whose head does nothing but start workers with Python's `multiprocessing` and wait for them.
+const SPAWNING: &[&str] = &["hypercorn", "granian"];
+
+/// Whether a command line is the head of such a server.
+#[must_use]
+pub fn spawns_workers(cmdline: &[String]) -> bool {
+    let known = |arg: &str| SPAWNING.contains(&arg.rsplit('/').next().unwrap_or_default());
+    cmdline.iter().take(2).any(|arg| known(arg)) || cmdline.windows(2).any(|w| w[0] == "-m" && known(&w[1]))
+}
+
 /// Whether a command line is a child made by Python's `multiprocessing`.
 #[must_use]
 pub fn is_spawned(cmdline: &[String]) -> bool {
@@ -138,6 +148,15 @@ mod tests {
         assert_eq!(class(None, &frames), Some(WorkerClass::Gthread));
         assert_eq!(class(None, &[]), Some(WorkerClass::Gevent));
         assert_eq!(gunicorn_class(None, &[], &[]), None);
+    }
+
+    #[test]
+    fn heads_that_spawn_are_known_by_script_and_module() {
+        for line in [&["/v/bin/python", "/v/bin/hypercorn", "a:b"][..], &["python", "-m", "hypercorn", "a:b"]]
+        {
+            assert!(spawns_workers(&texts(line)), "{line:?}");
+        }
+        assert!(!spawns_workers(&texts(&["python", "app.py", "hypercorn"])));
     }
 
     #[test]

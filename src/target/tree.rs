@@ -263,8 +263,10 @@ fn is_worker(
         ServerKind::Loop | ServerKind::Process => {
             let title =
                 |p: &ProcessSnapshot| p.cmdline.first().and_then(|a| a.split(':').next()).map(str::to_owned);
+            let spawned = recognise::spawns_workers(&parent.cmdline) && recognise::is_spawned(&child.cmdline);
             same_program(parent, child)
-                && (parent.cmdline == child.cmdline
+                && (spawned
+                    || parent.cmdline == child.cmdline
                     || parent.cmdline.first().is_some_and(|a| a.contains(": "))
                         && title(parent) == title(child))
         }
