@@ -347,8 +347,8 @@ impl<'a> ProcessView<'a> {
     #[must_use]
     pub fn retired(&self, server: &ServerFacts) -> bool {
         let orderly = self.ended.map_or(server.max_requests.is_some(), |ended| ended == Ending::Code(0));
-        let serves = self.facts.role == Role::Worker && self.facts.worker_class.is_some();
-        server.kind == ServerKind::Gunicorn && self.gone_at_ns.is_some() && serves && orderly
+        let worked = self.facts.role == Role::Worker && self.facts.worker_class.is_some();
+        server.kind == ServerKind::Gunicorn && self.gone_at_ns.is_some() && worked && orderly
     }
 
     /// The samples of a thread inside a span.

@@ -130,7 +130,7 @@ fn each_line(
     mut on_line: impl FnMut(String) + Send + 'static,
 ) -> JoinHandle<()> {
     std::thread::spawn(move || {
-        BufReader::new(stream).lines().map_while(std::result::Result::ok).for_each(&mut on_line)
+        BufReader::new(stream).lines().map_while(std::result::Result::ok).for_each(&mut on_line);
     })
 }
 

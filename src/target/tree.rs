@@ -208,13 +208,12 @@ fn refuse(target: &ProcessSnapshot) -> Result<()> {
 fn kind_of((dir, process): &Open) -> ServerKind {
     let holds_hearts = || hearts::of(dir).is_some_and(|hearts| !hearts.is_empty());
     match gunicorn::title(&process.cmdline) {
-        Some(Title::Dirty) => ServerKind::Process,
         Some(Title::Master | Title::Worker) => ServerKind::Gunicorn,
         None if gunicorn::is_gunicorn(&process.cmdline) => ServerKind::Gunicorn,
         None if recognise::is_uvicorn(&process.cmdline) => ServerKind::Uvicorn,
         // An application may run gunicorn itself, under any name.
         None if holds_hearts() => ServerKind::Gunicorn,
-        None => ServerKind::Process,
+        None | Some(Title::Dirty) => ServerKind::Process,
     }
 }
 

@@ -158,6 +158,15 @@ impl Rig {
     }
 }
 
+/// A server that another one has started; ended on drop.
+pub struct Ends(pub Identity);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Ends several at once: each takes its time to be polite.
 pub fn end(rigs: Vec<Rig>) {
     let ends: Vec<_> = rigs.into_iter().map(|rig| std::thread::spawn(move || drop(rig))).collect();

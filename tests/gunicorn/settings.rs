@@ -1,13 +1,13 @@
 //! What is set in a configuration file or by the application is not on the command line: the class is seen all the same.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use stallscope::portal::{Stack, venv};
 
 use super::rig::{Look, Rig, Way, children, free_port, look, look_for, version};
 
 /// Starts with everything in a configuration file and a few more arguments, and looks.
-fn configured(python: &PathBuf, settings: &str, args: &[&str]) -> (Rig, Look) {
+fn configured(python: &Path, settings: &str, args: &[&str]) -> (Rig, Look) {
     let port = free_port();
     let text = format!("bind = '127.0.0.1:{port}'\nworkers = 2\ntimeout = 50\n{settings}\n");
     let line = Rig::command(python, Way::Script, &[&["-c", "settings.conf.py"], args].concat());
@@ -50,15 +50,21 @@ fn loops_of_a_configuration_file() {
         Ok(python) => python,
         Err(error) => return eprintln!("SKIPPED: the portal's software: {}: {}", error.message, error.cause),
     };
-    for (class, application, expected) in [
+    let cases = [
         ("gevent", "app:app", "gevent"),
         ("tornado", "app:app", "tornado"),
         ("uvicorn_worker.UvicornWorker", "app:asgi", "uvicorn"),
         ("asgi", "app:asgi", "asgi"),
-    ] {
-        let (_rig, seen) = configured(&python, &format!("worker_class = '{class}'"), &[application]);
-        seen.assert_well(class, expected, 2);
-    }
+    ];
+    std::thread::scope(|scope| {
+        for (class, application, expected) in cases {
+            let python = &python;
+            scope.spawn(move || {
+                let (_rig, seen) = configured(python, &format!("worker_class = '{class}'"), &[application]);
+                seen.assert_well(class, expected, 2);
+            });
+        }
+    });
 }
 
 /// An application that runs gunicorn itself: neither its name nor a module of it is on the command line.
