@@ -79,9 +79,7 @@ fn interrupted(signal: Signal, line: &str, cache: Option<&Path>) {
     let mut errors = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();
     while !said.contains(line) {
-        if errors.read_line(&mut said).unwrap() == 0 {
-            panic!("it never said {line:?}: {said}");
-        }
+        assert!(errors.read_line(&mut said).unwrap() > 0, "it never said {line:?}: {said}");
     }
     let began = Instant::now();
     for _ in 0..2 {

@@ -41,7 +41,7 @@ mod tests {
         assert_eq!(Ending::of(0), Ending::Code(0));
         assert_eq!(Ending::of(3 << 8), Ending::Code(3));
         assert_eq!(Ending::of(9).words(), "by SIGKILL (9)");
-        assert_eq!(Ending::of(0x80 | 11), Ending::Signal(11), "with a core file");
+        assert_eq!(Ending::of(0x8b), Ending::Signal(11), "with a core file");
         assert_eq!(Ending::of(40).words(), "by an unnamed signal (40)");
     }
 }

@@ -314,6 +314,34 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_of_gunicorn_shares_a_heart_or_says_so_or_looks_the_same() {
+        let me = open(std::process::id() as i32, &FileBudget::new(10)).unwrap().1;
+        let named = |text: &str| ProcessSnapshot {
+            cmdline: if text.contains(": ") {
+                vec![text.into()]
+            } else {
+                text.split(' ').map(str::to_owned).collect()
+            },
+            ..me.clone()
+        };
+        let (same, heart) = (named("python -m gunicorn a"), Some(Hearts::from([(1, 1)])));
+        let serves = |child: &ProcessSnapshot, hearts: Option<Hearts>| {
+            is_worker(ServerKind::Gunicorn, &same, child, || heart.clone(), || hearts)
+        };
+        assert!(serves(&same, heart.clone()));
+        assert!(!serves(&same, Some(Hearts::new())), "an upgrade's new arbiter");
+        assert!(serves(&same, None), "where nothing may be read, the command line must do");
+        assert!(
+            serves(&named("python server.py"), heart.clone()),
+            "an application that runs gunicorn itself"
+        );
+        assert!(!serves(&named("python server.py"), None));
+        assert!(serves(&named("gunicorn: worker [a]"), None));
+        assert!(!serves(&named("gunicorn: master [a.2]"), heart.clone()));
+        assert!(!serves(&named("gunicorn: dirty-arbiter"), heart.clone()));
+    }
+
+    #[test]
     fn a_pid_that_is_not_there_says_so() {
         let error = Server::find(i32::MAX, None, &FileBudget::new(10)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
