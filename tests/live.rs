@@ -8,6 +8,8 @@ mod harness;
 
 #[path = "live/asyncio.rs"]
 mod asyncio;
+#[path = "live/eventlet.rs"]
+mod eventlet;
 #[path = "live/gevent.rs"]
 mod gevent;
 #[path = "live/other.rs"]

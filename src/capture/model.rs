@@ -110,6 +110,9 @@ pub struct ServerFacts {
     pub threads_configured: Option<u32>,
     /// Configured worker timeout. Zero means that it is switched off.
     pub timeout_s: Option<u64>,
+    /// Requests after which a worker is replaced, where the command line says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_requests: Option<u32>,
 }
 
 /// Kinds of server that are told apart.
@@ -172,6 +175,9 @@ pub enum Record {
         at_ns: u64,
         /// Which one.
         pid: i32,
+        /// Its wait status, where the kernel tells it to others than the parent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<i32>,
     },
     /// A text that later records name by its number.
     Name {

@@ -47,6 +47,7 @@ fn header() -> Header {
             listen: vec!["127.0.0.1:8000".into()],
             workers_configured: None,
             threads_configured: None,
+            max_requests: None,
             timeout_s: Some(0),
         },
     }
@@ -152,7 +153,7 @@ fn records() -> Vec<Record> {
     };
     vec![
         process(),
-        Record::Gone { at_ns: 1, pid: 43 },
+        Record::Gone { at_ns: 1, pid: 43, status: Some(9) },
         Record::Name { id: 0, text: "ep_poll".into() },
         Record::Frame { id: 0, frame: Frame { function: "\u{1b}f".into(), file: "a.py".into(), line: 3 } },
         Record::Stack { id: 0, frames: vec![0], complete: true },

@@ -20,7 +20,7 @@ const FAULT_SECONDS: u32 = 30;
 
 /// Shows a fault and its diagnosis. The exit code is that of the diagnosis turned around: a fault that was found is 0.
 pub fn run(args: &DemoArgs) -> Result<u8> {
-    signals::catch();
+    signals::hold();
     let name = args.fault.as_deref().unwrap_or("spin_watcher");
     let stack = args.stack.map_or(Stack::Modern, Into::into);
     let class = args.worker_class.clone().unwrap_or_else(|| default_class(name).to_owned());
@@ -29,7 +29,7 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     step(&format!("bringing up the portal: {class} workers, fault {name}"));
     let up = |stack| Portal::up(&options(stack, &class, dir.clone()), &mut |line| tell(line));
     let portal = match up(stack) {
-        Err(error) if stack != Stack::Builtin && args.stack.is_none() => {
+        Err(error) if stack != Stack::Builtin && args.stack.is_none() && signals::caught().is_none() => {
             step(&format!(
                 "that cannot be had here ({}: {}); falling back to the small built-in server",
                 error.message, error.cause
@@ -45,7 +45,13 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     };
     let code = portal.and_then(|portal| show(&portal, fault));
     let _ = std::fs::remove_dir_all(&dir);
-    code
+    match signals::caught() {
+        Some(signal) => {
+            step(&format!("interrupted by {signal}; everything that was started has been ended"));
+            Ok(128 + signal as u8)
+        }
+        None => code,
+    }
 }
 
 fn show(portal: &Portal, fault: &Fault) -> Result<u8> {

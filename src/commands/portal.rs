@@ -43,6 +43,8 @@ struct Answer<'a> {
 fn up(args: &PortalUpArgs) -> Result<u8> {
     let fault =
         args.fault.as_deref().map(|name| find(name, &args.worker_class, args.stack.into())).transpose()?;
+    // Whoever interrupts it gets nothing half.
+    crate::observe::signals::hold();
     let mut portal = Portal::up(
         &Options {
             stack: args.stack.into(),

@@ -8,6 +8,7 @@ pub mod advice;
 pub mod budget;
 pub mod calls;
 pub mod culprit;
+pub mod ending;
 pub mod features;
 pub mod known;
 pub mod ladder;

@@ -77,8 +77,14 @@ const FINE: &[Code] = &[Code::Idle, Code::HealthyBusy];
 /// Judges the server.
 #[must_use]
 pub fn judge(view: &View<'_>, processes: &[(Role, ProcessDiagnosis)], queue: &AcceptQueue) -> ServerVerdict {
-    let workers: Vec<&ProcessDiagnosis> =
+    let server = &view.capture.header.server;
+    let retired = |pid: i32| view.processes.get(&pid).is_some_and(|p| p.retired(server));
+    // Workers that have done their work count for nothing, unless all of them have.
+    let mut workers: Vec<&ProcessDiagnosis> =
         processes.iter().filter(|(r, _)| *r != Role::Arbiter).map(|(_, p)| p).collect();
+    if workers.iter().any(|w| !retired(w.pid)) {
+        workers.retain(|w| !retired(w.pid));
+    }
     let mut count = Count { workers: workers.len(), by_code: BTreeMap::new() };
     for worker in &workers {
         *count.by_code.entry(worker.verdict.code).or_default() += 1;
@@ -214,7 +220,8 @@ fn decide(
 fn crash_loop(view: &View<'_>) -> Option<String> {
     let workers = || view.processes.values().filter(|p| p.facts.role == Role::Worker);
     let born = workers().filter(|p| p.facts.at_ns > 0).count();
-    let died = workers().filter(|p| p.gone_at_ns.is_some()).count();
+    let server = &view.capture.header.server;
+    let died = workers().filter(|p| p.gone_at_ns.is_some() && !p.retired(server)).count();
     let young = workers().filter(|p| p.facts.age_ms < YOUNG_MS).count();
     (born >= 2 && died >= 2 || born >= 1 && died >= 1 && young >= 2)
         .then(|| format!("workers keep dying: {died} ended and {born} were born in the window"))

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::ending::Ending;
 use crate::capture::model::{
     Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role, SelfCost,
-    Socket, SocketFamily, SocketState, ThreadCounters, ThreadSample,
+    ServerFacts, ServerKind, Socket, SocketFamily, SocketState, ThreadCounters, ThreadSample,
 };
 
 /// A half-open span of the window.
@@ -78,6 +79,8 @@ pub struct ProcessView<'a> {
     pub facts: &'a ProcessFacts,
     /// When it was seen to be gone.
     pub gone_at_ns: Option<u64>,
+    /// How it ended, if that is known.
+    pub ended: Option<Ending>,
     /// Samples by thread, in order of time.
     pub samples: BTreeMap<i32, Vec<At<&'a ThreadSample>>>,
     /// Exact counters of all threads, in order of time.
@@ -167,12 +170,18 @@ impl<'a> View<'a> {
     fn add(&mut self, record: &'a Record) -> u64 {
         match record {
             Record::Process(facts) => {
-                self.processes.insert(facts.pid, ProcessView::new(facts));
+                // A second record of the same process tells what was not known at first.
+                let known = self.process(facts.pid);
+                match known.filter(|p| p.facts.start_time_ticks == facts.start_time_ticks) {
+                    Some(process) => process.facts = facts,
+                    None => drop(self.processes.insert(facts.pid, ProcessView::new(facts))),
+                }
                 facts.at_ns
             }
-            Record::Gone { at_ns, pid } => {
+            Record::Gone { at_ns, pid, status } => {
                 if let Some(process) = self.process(*pid) {
                     process.gone_at_ns = Some(*at_ns);
+                    process.ended = status.map(Ending::of);
                 }
                 *at_ns
             }
@@ -319,6 +328,7 @@ impl<'a> ProcessView<'a> {
         Self {
             facts,
             gone_at_ns: None,
+            ended: None,
             samples: BTreeMap::new(),
             counters: Vec::new(),
             descriptors: Vec::new(),
@@ -329,6 +339,16 @@ impl<'a> ProcessView<'a> {
             cgroups: Vec::new(),
             inode_of: HashMap::new(),
         }
+    }
+
+    /// Whether it is gone as a worker of gunicorn goes that has done its work: by itself and without an error, or, where
+    /// nobody knows how, under a server that replaces its workers after so many requests. One that never got as far as
+    /// its class has not done its work.
+    #[must_use]
+    pub fn retired(&self, server: &ServerFacts) -> bool {
+        let orderly = self.ended.map_or(server.max_requests.is_some(), |ended| ended == Ending::Code(0));
+        let worked = self.facts.role == Role::Worker && self.facts.worker_class.is_some();
+        server.kind == ServerKind::Gunicorn && self.gone_at_ns.is_some() && worked && orderly
     }
 
     /// The samples of a thread inside a span.

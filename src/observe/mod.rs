@@ -8,6 +8,7 @@ pub mod cgroup_paths;
 pub mod clock;
 pub mod descriptors;
 pub mod diag_wire;
+pub mod exit;
 pub mod gates;
 pub mod heartbeat;
 pub mod host;

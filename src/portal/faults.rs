@@ -28,6 +28,7 @@ const fn fault(
 /// Blocks a loop off the processor, or holds the only slot.
 const OFF: &[(&str, &str)] = &[
     ("gevent", "loop_blocked_off_cpu"),
+    ("eventlet", "loop_blocked_off_cpu"),
     ("uvicorn", "loop_blocked_off_cpu"),
     ("tornado", "loop_blocked_off_cpu"),
     ("sync", "loop_blocked_off_cpu"),
@@ -36,6 +37,7 @@ const OFF: &[(&str, &str)] = &[
 /// Blocks a loop on the processor.
 const ON: &[(&str, &str)] = &[
     ("gevent", "loop_blocked_on_cpu"),
+    ("eventlet", "loop_blocked_on_cpu"),
     ("uvicorn", "loop_blocked_on_cpu"),
     ("tornado", "loop_blocked_on_cpu"),
     ("sync", "loop_blocked_on_cpu"),
@@ -49,7 +51,12 @@ pub const FAULTS: &[Fault] = &[
         ..fault(
             "spin_watcher",
             "a readable descriptor that nobody reads (the story)",
-            &[("gevent", "hot_spin"), ("uvicorn", "hot_spin"), ("builtin", "hot_spin")],
+            &[
+                ("gevent", "hot_spin"),
+                ("eventlet", "hot_spin"),
+                ("uvicorn", "hot_spin"),
+                ("builtin", "hot_spin"),
+            ],
         )
     },
     Fault {
@@ -57,7 +64,7 @@ pub const FAULTS: &[Fault] = &[
         ..fault(
             "spin_half_closed",
             "a connection closed by the other end, watched for ever",
-            &[("gevent", "hot_spin"), ("uvicorn", "hot_spin")],
+            &[("gevent", "hot_spin"), ("eventlet", "hot_spin"), ("uvicorn", "hot_spin")],
         )
     },
     Fault {
@@ -65,7 +72,7 @@ pub const FAULTS: &[Fault] = &[
         ..fault(
             "spin_sleep0",
             "a greenlet or task that polls by sleep(0)",
-            &[("gevent", "hot_spin"), ("uvicorn", "hot_spin")],
+            &[("gevent", "hot_spin"), ("eventlet", "hot_spin"), ("uvicorn", "hot_spin")],
         )
     },
     fault("block_sleep", "a plain sleep in a request", OFF),
@@ -74,6 +81,7 @@ pub const FAULTS: &[Fault] = &[
         "a driver that waits for a silent backend in blocking calls",
         &[
             ("gevent", "loop_blocked_off_cpu"),
+            ("eventlet", "loop_blocked_off_cpu"),
             ("uvicorn", "loop_blocked_off_cpu"),
             ("tornado", "loop_blocked_off_cpu"),
             ("sync", "waiting_upstream"),
@@ -85,6 +93,7 @@ pub const FAULTS: &[Fault] = &[
         "a database file that somebody else has locked",
         &[
             ("gevent", "loop_blocked_off_cpu"),
+            ("eventlet", "loop_blocked_off_cpu"),
             ("uvicorn", "loop_blocked_off_cpu"),
             ("sync", "loop_blocked_off_cpu"),
         ],
@@ -115,7 +124,11 @@ pub const FAULTS: &[Fault] = &[
         ..fault(
             "upstream_cooperative",
             "requests that wait for a backend as they should",
-            &[("gevent", "waiting_upstream"), ("uvicorn", "waiting_upstream")],
+            &[
+                ("gevent", "waiting_upstream"),
+                ("eventlet", "waiting_upstream"),
+                ("uvicorn", "waiting_upstream"),
+            ],
         )
     },
     Fault {
@@ -123,7 +136,11 @@ pub const FAULTS: &[Fault] = &[
         ..fault(
             "stall_event",
             "requests that wait for an event nobody sets",
-            &[("gevent", "stalled_in_process"), ("uvicorn", "stalled_in_process")],
+            &[
+                ("gevent", "stalled_in_process"),
+                ("eventlet", "stalled_in_process"),
+                ("uvicorn", "stalled_in_process"),
+            ],
         )
     },
     Fault {

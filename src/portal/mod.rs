@@ -57,6 +57,13 @@ fn unpack(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// An error once somebody has asked the tool to stop.
+fn interrupted() -> Result<()> {
+    crate::observe::signals::caught().map_or(Ok(()), |signal| {
+        Err(failed("the portal is not brought up", &format!("interrupted by {signal}")))
+    })
+}
+
 /// An error of the portal with the system's cause.
 fn failed(message: &str, cause: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Portal, message, cause.to_string())

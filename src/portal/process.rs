@@ -17,6 +17,8 @@ use crate::observe::process::snapshot;
 
 /// How long a process may take to end when asked.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest environment that is looked through.
+const MAX_ENVIRONMENT: u64 = 256 * 1024;
 
 /// A process of ours, also after its starter has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,26 +52,71 @@ impl Identity {
         }
         let workers = self.children();
         let _ = kill(Pid::from_raw(self.pid), Signal::SIGTERM);
-        self.wait(PATIENCE);
-        for process in workers.into_iter().chain([self]).filter(|p| p.lives()) {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-            process.wait(PATIENCE);
-        }
+        self.wait(Instant::now() + PATIENCE);
+        kill_all(&workers);
+        kill_all(&[self]);
     }
 
-    fn children(self) -> Vec<Self> {
+    /// Ends several that have nobody over them, all at once.
+    pub fn end_all(processes: &[Self]) {
+        for process in processes.iter().filter(|p| p.lives()) {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGTERM);
+        }
+        let until = Instant::now() + PATIENCE;
+        for process in processes {
+            process.wait(until);
+        }
+        kill_all(processes);
+    }
+
+    /// Its children.
+    #[must_use]
+    pub fn children(self) -> Vec<Self> {
         let list =
             std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)).unwrap_or_default();
         list.split_whitespace().filter_map(|pid| Self::of(pid.parse().ok()?)).collect()
     }
 
-    fn wait(self, patience: Duration) {
-        let until = Instant::now() + patience;
+    fn wait(self, until: Instant) {
         while self.lives() && Instant::now() < until {
             // A child of ours becomes a zombie, which counts as ended; another's is gone. Both are seen by polling only.
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+fn kill_all(processes: &[Identity]) {
+    for process in processes.iter().filter(|p| p.lives()) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        process.wait(Instant::now() + PATIENCE);
+    }
+}
+
+/// The variable by which the processes of a portal are known, also those whose starter was killed.
+pub const MARKER: &str = "STALLSCOPE_PORTAL";
+
+/// A value for [`MARKER`] that no other portal has.
+pub fn new_marker() -> Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid");
+    text.map(|text| text.trim().to_owned()).map_err(|e| failed("no unique name can be had", &e))
+}
+
+/// The processes that were started with a marker in their environment, or forked from one that was.
+#[must_use]
+pub fn marked(marker: &str) -> Vec<Identity> {
+    let entry = format!("{MARKER}={marker}").into_bytes();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let carries = |dir: &ProcDir| {
+        dir.read("environ", MAX_ENVIRONMENT).is_ok_and(|text| text.split(|b| *b == 0).any(|e| e == entry))
+    };
+    // The directory is held while its environment and its start time are read: both are the same process's.
+    let identity = |pid| {
+        let dir = ProcDir::open(pid, &FileBudget::new(4)).ok().filter(carries)?;
+        let seen = snapshot(&dir).ok().filter(|s| !matches!(s.state, 'Z' | 'X'))?;
+        Some(Identity { pid, start_time_ticks: seen.start_time_ticks })
+    };
+    pids.filter_map(identity).collect()
 }
 
 /// Starts a program as the head of a process group of its own, its output in a file.

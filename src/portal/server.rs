@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{Identity, last_lines, start};
-use super::{NGINX_CONF, Stack, failed, http, unpack, venv};
+use super::process::{Identity, MARKER, last_lines, marked, new_marker, start};
+use super::{NGINX_CONF, Stack, failed, http, interrupted, unpack, venv};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a portal may take to answer for the first time.
@@ -57,6 +57,8 @@ pub struct Portal {
     /// Its folder.
     pub dir: PathBuf,
     processes: Vec<Identity>,
+    workers: Vec<Identity>,
+    marker: String,
     children: Vec<Child>,
     detached: bool,
 }
@@ -68,13 +70,40 @@ struct State {
     direct: SocketAddr,
     front: SocketAddr,
     processes: Vec<Identity>,
+    #[serde(default)]
+    workers: Vec<Identity>,
+    #[serde(default)]
+    marker: String,
+}
+
+impl State {
+    /// Its processes that live, also those that nobody wrote down.
+    fn living(&self) -> Vec<Identity> {
+        living(&[&self.processes[..], &self.workers].concat(), &self.marker)
+    }
+}
+
+/// Those of the processes that live, and whoever else carries the marker.
+fn living(processes: &[Identity], marker: &str) -> Vec<Identity> {
+    let mut living: Vec<Identity> = processes.iter().copied().filter(|p| p.lives()).collect();
+    let others = if marker.is_empty() { Vec::new() } else { marked(marker) };
+    living.extend(others.into_iter().filter(|p| !processes.contains(p)));
+    living
+}
+
+/// Ends processes and then whoever they have left behind: a killed arbiter's workers live on.
+fn end_all(heads: &[Identity], others: &[Identity], marker: &str) {
+    for head in heads.iter().rev() {
+        head.end();
+    }
+    Identity::end_all(&living(others, marker));
 }
 
 impl Portal {
     /// Brings it up.
     pub fn up(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         if let Ok(state) = read_state(&options.dir)
-            && state.processes.iter().any(|p| p.lives())
+            && !state.living().is_empty()
         {
             return Err(Error::new(
                 ErrorKind::Portal,
@@ -84,20 +113,24 @@ impl Portal {
             .value(format!("pid={}", state.arbiter_pid))
             .remedy(format!("stallscope portal down --dir {}", options.dir.display())));
         }
-        let python = venv::python(options.stack, progress)?;
+        let python = venv::python(options.stack, &options.worker_class, progress)?;
         unpack(&options.dir.join("app"))?;
         let direct = free_address(options.port)?;
         let socket = options.dir.join("portal.sock");
         let bind =
             if options.unix_socket { format!("unix:{}", socket.display()) } else { direct.to_string() };
         let log = options.dir.join("server.log");
-        let (child, identity) = start(&mut command(options, &python, &bind, direct), &log)?;
+        let marker = new_marker()?;
+        let mut command = command(options, &python, &bind, direct);
+        let (child, identity) = start(command.env(MARKER, &marker), &log)?;
         let mut portal = Self {
             arbiter_pid: identity.pid,
             direct,
             front: direct,
             dir: options.dir.clone(),
             processes: vec![identity],
+            workers: Vec::new(),
+            marker,
             children: vec![child],
             detached: false,
         };
@@ -107,6 +140,8 @@ impl Portal {
         portal.write_state()?;
         if options.wait {
             portal.await_answer(&log)?;
+            portal.note_workers();
+            portal.write_state()?;
         }
         Ok(portal)
     }
@@ -122,9 +157,7 @@ impl Portal {
     }
 
     fn end(&mut self) {
-        for process in self.processes.iter().rev() {
-            process.end();
-        }
+        end_all(&self.processes, &self.workers, &self.marker);
         for child in &mut self.children {
             let _ = child.wait();
         }
@@ -159,12 +192,19 @@ impl Portal {
         Ok(())
     }
 
+    /// Remembers the workers of all: nginx writes over its environment, so its orphans carry no marker.
+    fn note_workers(&mut self) {
+        self.workers = self.processes.iter().flat_map(|p| p.children()).collect();
+    }
+
     fn write_state(&self) -> Result<()> {
         let state = State {
             arbiter_pid: self.arbiter_pid,
             direct: self.direct,
             front: self.front,
             processes: self.processes.clone(),
+            workers: self.workers.clone(),
+            marker: self.marker.clone(),
         };
         let text = serde_json::to_string_pretty(&state)
             .map_err(|e| failed("the portal's state cannot be written", &e))?;
@@ -179,6 +219,7 @@ impl Portal {
             if http::get(self.front, "/oracle", Duration::from_secs(2)).is_ok_and(|r| r.status == 200) {
                 return Ok(());
             }
+            interrupted()?;
             let ended = self.children.iter_mut().any(|c| c.try_wait().is_ok_and(|s| s.is_some()));
             if ended || Instant::now() > until {
                 let what =
@@ -203,10 +244,8 @@ impl Drop for Portal {
 #[must_use]
 pub fn down(dir: &Path) -> bool {
     let Ok(state) = read_state(dir) else { return false };
-    let lived = state.processes.iter().any(|p| p.lives());
-    for process in state.processes.iter().rev().filter(|p| p.lives()) {
-        process.end();
-    }
+    let lived = !state.living().is_empty();
+    end_all(&state.processes, &state.workers, &state.marker);
     let _ = std::fs::remove_file(dir.join(STATE_FILE));
     lived
 }

@@ -2,28 +2,57 @@
 //!
 //! Every package is pinned by hash. A lock file keeps two builds apart, a marker says that one was finished.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
-use super::{Stack, failed};
+use super::{Stack, failed, interrupted};
 use crate::error::{Error, ErrorKind, Result};
 
 const MODERN: &str = include_str!("../../fixtures/portal/requirements-modern.txt");
 const PERIOD: &str = include_str!("../../fixtures/portal/requirements-period.txt");
+const EVENTLET: &str = include_str!("../../fixtures/portal/requirements-eventlet.txt");
+const EVENTLET_PERIOD: &str = include_str!("../../fixtures/portal/requirements-eventlet-period.txt");
+
+/// A virtual environment to build: which packages, for which Python, and where it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment<'e> {
+    /// Its name among others in the same cache.
+    pub name: &'e str,
+    /// Every package, pinned by hash, as pip reads it.
+    pub requirements: &'e str,
+    /// Minor version of `CPython` 3.
+    pub minor: u8,
+    /// Folder that holds it and its lock.
+    pub cache: &'e Path,
+}
 
 /// The Python of a stack with the portal's software, built if it is not there yet.
-pub fn python(stack: Stack, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+pub fn python(stack: Stack, worker_class: &str, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    // eventlet's class was removed in gunicorn 26, and the story's gunicorn wants an older eventlet than its Python.
+    let eventlet = worker_class == "eventlet";
     let (requirements, minor, name) = match stack {
-        Stack::Modern => (MODERN, Some(13), "modern"),
-        Stack::Period => (PERIOD, Some(10), "period"),
+        Stack::Modern if eventlet => (EVENTLET, 13, "eventlet"),
+        Stack::Period if eventlet => (EVENTLET_PERIOD, 9, "eventlet-period"),
+        Stack::Modern => (MODERN, 13, "modern"),
+        Stack::Period => (PERIOD, 10, "period"),
         Stack::Builtin => return find_python(None),
     };
-    let cache = cache_folder();
-    std::fs::create_dir_all(&cache)
-        .map_err(|e| failed(&format!("{} cannot be made", cache.display()), &e))?;
+    build(&Environment { name, requirements, minor, cache: &cache_folder() }, progress)
+}
+
+/// The Python of an environment, built if it is not there yet.
+pub fn build(environment: &Environment<'_>, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    let Environment { name, requirements, minor, cache } = *environment;
+    std::fs::create_dir_all(cache).map_err(|e| failed(&format!("{} cannot be made", cache.display()), &e))?;
     let folder = cache.join(format!("portal-{name}-{:016x}", fnv(requirements)));
     let (interpreter, marker) = (folder.join("bin/python"), folder.join("complete"));
     let lock = std::fs::File::create(cache.join(format!("{name}.lock")))
@@ -34,7 +63,7 @@ pub fn python(stack: Stack, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
         return Ok(interpreter);
     }
     let _ = std::fs::remove_dir_all(&folder);
-    let base = find_python(minor)?;
+    let base = find_python(Some(minor))?;
     progress(&format!("building a virtual environment for the {name} stack with {}", base.display()));
     run(
         Command::new(&base).args(["-m", "venv"]).arg(&folder),
@@ -51,36 +80,58 @@ pub fn python(stack: Stack, progress: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     Ok(interpreter)
 }
 
-/// Runs a program and passes on what it says, a line at a time.
+/// Runs a program and passes on what it says, a line at a time. Whoever asks the tool to stop ends the program, too.
 fn run(command: &mut Command, message: &str, progress: &mut dyn FnMut(&str)) -> Result<()> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    interrupted()?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|e| failed(message, &e))?;
-    // What it complains about is short; what it tells is long and read first.
-    let errors = child.stderr.take();
-    let errors = std::thread::spawn(move || {
-        let lines =
-            errors.map(|e| BufReader::new(e).lines().map_while(std::result::Result::ok).collect::<Vec<_>>());
-        lines.unwrap_or_default()
+    let (told, lines) = mpsc::channel();
+    let output = child.stdout.take().map(|out| each_line(out, move |line| drop(told.send(line))));
+    // What it complains about is short.
+    let complaints = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&complaints);
+    let errors = child.stderr.take().map(|out| {
+        each_line(out, move |line| kept.lock().unwrap_or_else(PoisonError::into_inner).push(line))
     });
-    for line in child
-        .stdout
-        .take()
-        .into_iter()
-        .flat_map(|out| BufReader::new(out).lines().map_while(std::result::Result::ok))
-    {
-        if line.starts_with("Collecting") || line.starts_with("Installing") || line.starts_with("Building") {
-            progress(line.split_once(" (from").map_or(line.as_str(), |(head, _)| head));
+    loop {
+        match lines.recv_timeout(Duration::from_millis(50)) {
+            Ok(line) if ["Collecting", "Installing", "Building"].iter().any(|w| line.starts_with(w)) => {
+                progress(line.split_once(" (from").map_or(line.as_str(), |(head, _)| head));
+            }
+            Ok(_) => {}
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Err(stop) = interrupted() {
+                    // It and its helpers are a group of their own, which lives as long as it is not waited for.
+                    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+                    let _ = child.wait();
+                    return Err(stop);
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
         }
     }
     let status = child.wait().map_err(|e| failed(message, &e))?;
-    let errors = errors.join().unwrap_or_default();
+    for thread in [output, errors].into_iter().flatten() {
+        let _ = thread.join();
+    }
     if status.success() {
         return Ok(());
     }
+    let errors = complaints.lock().unwrap_or_else(PoisonError::into_inner);
     let cause = errors.iter().rev().find(|l| l.starts_with("ERROR")).or(errors.last()).cloned();
     Err(failed(message, &cause.unwrap_or_else(|| status.to_string()))
         .remedy("stallscope demo --stack builtin (needs neither network nor pip)")
         .remedy("check that PyPI can be reached: pip download flask"))
+}
+
+/// Hands on each line of a stream from a thread of its own.
+fn each_line(
+    stream: impl Read + Send + 'static,
+    mut on_line: impl FnMut(String) + Send + 'static,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        BufReader::new(stream).lines().map_while(std::result::Result::ok).for_each(&mut on_line);
+    })
 }
 
 /// A Python of a minor version, on the path or under pyenv; any that the built-in server runs on if none is asked for.
@@ -142,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned_by_hash() {
-        for list in [MODERN, PERIOD] {
+        for list in [MODERN, PERIOD, EVENTLET, EVENTLET_PERIOD] {
             let packages = list.lines().filter(|l| l.contains("==")).count();
             assert!(packages > 8);
             assert!(list.matches("--hash=sha256:").count() >= packages);

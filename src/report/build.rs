@@ -11,6 +11,7 @@ use super::model::{
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{
     BlindSpot, Capture, Header, Level, NOT_PERMITTED, ProcessFacts, Record, Role, SelfCost, TargetFacts,
+    WorkerClass,
 };
 use crate::diagnose::{self, model as judged};
 
@@ -40,7 +41,7 @@ pub fn build_with(capture: &Capture, diagnosis: &judged::Diagnosis, exit: Exit, 
         },
         host: host(header),
         target: target(&header.target, values),
-        server: server(header, &diagnosis.server),
+        server: server(header, worker_class(header, &processes), &diagnosis.server),
         collection: collection(capture, diagnosis.sub_windows, end),
         blind_spots: blind_spots(capture, diagnosis, end, &processes),
         processes,
@@ -53,7 +54,11 @@ fn facts_by_pid(capture: &Capture) -> HashMap<i32, &ProcessFacts> {
     let mut facts = HashMap::new();
     for record in &capture.records {
         if let Record::Process(process) = record {
-            facts.entry(process.pid).or_insert(process.as_ref());
+            let known = facts.entry(process.pid).or_insert(process.as_ref());
+            // A later record of the same process knows more.
+            if known.start_time_ticks == process.start_time_ticks {
+                *known = process.as_ref();
+            }
         }
     }
     facts
@@ -78,12 +83,17 @@ fn target(facts: &TargetFacts, values: Values) -> TargetFacts {
     target
 }
 
-fn server(header: &Header, judged: &judged::ServerDiagnosis) -> Server {
+/// The class of the workers; where all were booting at first, that of those that were recognised later.
+fn worker_class(header: &Header, processes: &[Process]) -> Option<WorkerClass> {
+    header.server.worker_class.or_else(|| processes.iter().find_map(|process| process.worker_class))
+}
+
+fn server(header: &Header, worker_class: Option<WorkerClass>, judged: &judged::ServerDiagnosis) -> Server {
     let server = &header.server;
     Server {
         kind: server.kind,
         version: server.version.clone(),
-        worker_class: server.worker_class,
+        worker_class,
         listen: server.listen.clone(),
         workers_configured: server.workers_configured,
         timeout_s: server.timeout_s,
@@ -167,7 +177,7 @@ fn blind_spots(
     let refused = seen.clone().any(|spot| spot.why.starts_with(NOT_PERMITTED));
     let unknown = [
         cut_short(end),
-        unknown_server_facts(&capture.header),
+        unknown_server_facts(&capture.header, worker_class(&capture.header, processes)),
         unknown_target_facts(&capture.header.target).filter(|_| !refused),
         unread_pythons(processes, capture.header.level)
             .filter(|_| !refused || capture.header.level == Level::Proc),
@@ -245,11 +255,11 @@ fn missing(fields: &[(&str, bool)]) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-fn unknown_server_facts(header: &Header) -> Option<BlindSpot> {
+fn unknown_server_facts(header: &Header, class: Option<WorkerClass>) -> Option<BlindSpot> {
     let server = &header.server;
     let names = missing(&[
         ("version", server.version.is_some()),
-        ("worker_class", server.worker_class.is_some()),
+        ("worker_class", class.is_some()),
         ("workers_configured", server.workers_configured.is_some()),
         ("timeout_s", server.timeout_s.is_some()),
     ])?;

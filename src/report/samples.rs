@@ -63,6 +63,7 @@ fn header() -> Header {
             listen: vec!["127.0.0.1:8000".into()],
             workers_configured: Some(4),
             threads_configured: None,
+            max_requests: None,
             timeout_s: Some(30),
         },
     }

@@ -16,19 +16,62 @@ pub struct Settings {
     pub timeout_s: Option<u64>,
     /// `-k`; plain `sync` with more than one thread becomes gthread, as gunicorn does it.
     pub worker_class: Option<WorkerClass>,
+    /// `--max-requests`.
+    pub max_requests: Option<u32>,
     /// `-b`, as typed.
     pub bind: Vec<String>,
 }
 
-/// Whether a command line is gunicorn's: its script, `-m gunicorn`, or a title it has given itself.
+/// What a gunicorn process with `setproctitle` calls itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Title {
+    /// `gunicorn: master [app]`.
+    Master,
+    /// `gunicorn: worker [app]`.
+    Worker,
+    /// `gunicorn: dirty-arbiter` and `dirty-worker`: they serve no requests.
+    Dirty,
+}
+
+/// The title that has taken the place of a command line.
+#[must_use]
+pub fn title(cmdline: &[String]) -> Option<Title> {
+    let title = cmdline.first()?.strip_prefix("gunicorn: ")?;
+    Some(match () {
+        () if title.starts_with("dirty-") => Title::Dirty,
+        () if title.starts_with("worker") => Title::Worker,
+        () => Title::Master,
+    })
+}
+
+/// Whether a command line is gunicorn's: its script, `-m gunicorn`, or a title it has given itself. A program that only
+/// starts gunicorn (`timeout 60 gunicorn`) is not.
 #[must_use]
 pub fn is_gunicorn(cmdline: &[String]) -> bool {
+    let Some((program, arguments)) = cmdline.split_first() else { return false };
     let base = |arg: &str| arg.rsplit('/').next().unwrap_or_default().to_owned();
-    let title = cmdline.first().is_some_and(|first| first.starts_with("gunicorn: "));
-    let module = cmdline.windows(2).any(|w| w[0] == "-m" && w[1].split('.').next() == Some("gunicorn"));
-    title
-        || module
-        || cmdline.iter().take(3).any(|arg| matches!(base(arg).as_str(), "gunicorn" | "gunicorn_paster"))
+    let script = |arg: &str| matches!(base(arg).as_str(), "gunicorn" | "gunicorn3" | "gunicorn_paster");
+    if title(cmdline).is_some() || script(program) {
+        return true;
+    }
+    if !["python", "pypy"].iter().any(|name| base(program).starts_with(name)) {
+        return false;
+    }
+    let module = arguments.windows(2).any(|w| w[0] == "-m" && w[1].split('.').next() == Some("gunicorn"));
+    module || program_of(arguments).is_some_and(script)
+}
+
+/// The script among the arguments of an interpreter: the first one behind its own options.
+fn program_of(arguments: &[String]) -> Option<&str> {
+    let mut arguments = arguments.iter();
+    loop {
+        match arguments.next()?.as_str() {
+            "-c" | "-m" => return None,
+            "-X" | "-W" => drop(arguments.next()),
+            option if option.starts_with('-') => {}
+            script => return Some(script),
+        }
+    }
 }
 
 /// Reads a command line; the environment's arguments come first, so that typed ones win.
@@ -56,6 +99,7 @@ impl Settings {
                 name,
                 "-w" | "--workers"
                     | "--threads"
+                    | "--max-requests"
                     | "-t"
                     | "--timeout"
                     | "-k"
@@ -69,6 +113,7 @@ impl Settings {
             match name {
                 "-w" | "--workers" => self.workers = value.parse().ok().or(self.workers),
                 "--threads" => self.threads = value.parse().ok().or(self.threads),
+                "--max-requests" => self.max_requests = value.parse().ok().or(self.max_requests),
                 "-t" | "--timeout" => self.timeout_s = value.parse().ok().or(self.timeout_s),
                 "-k" | "--worker-class" => self.worker_class = class(&value).or(self.worker_class),
                 _ => self.bind.push(value),
@@ -149,6 +194,12 @@ mod tests {
     }
 
     #[test]
+    fn what_recycles_workers_is_read() {
+        let got = settings(&line("gunicorn --max-requests 1000 --max-requests-jitter 50 a"), None);
+        assert_eq!(got.max_requests, Some(1000));
+    }
+
+    #[test]
     fn a_cut_command_line_is_no_trap() {
         assert_eq!(settings(&line("gunicorn -w"), None).workers, None);
         assert_eq!(settings(&["-".into(), "é".into(), "-é".into()], None), Settings::default());
@@ -160,11 +211,31 @@ mod tests {
             "/usr/bin/python3 /usr/local/bin/gunicorn a:b",
             "python -m gunicorn a",
             "python -m gunicorn.app.wsgiapp a",
+            "/x/python3.11 -X dev -u /usr/local/bin/gunicorn a:b",
+            "gunicorn a:b",
         ] {
             assert!(is_gunicorn(&line(text)), "{text}");
         }
         assert!(is_gunicorn(&["gunicorn: worker [app]".into()]));
         assert!(!is_gunicorn(&line("vim gunicorn.conf.py")));
         assert!(!is_gunicorn(&line("python app.py a b --name gunicorn")));
+        for wrapper in
+            ["timeout 60 gunicorn a:b", "tini -- gunicorn a:b", "sh -c gunicorn", "python -c gunicorn"]
+        {
+            assert!(!is_gunicorn(&line(wrapper)), "{wrapper}");
+        }
+    }
+
+    #[test]
+    fn titles_tell_who_serves() {
+        for (text, expected) in [
+            ("gunicorn: master [app]", Some(Title::Master)),
+            ("gunicorn: worker [app]", Some(Title::Worker)),
+            ("gunicorn: dirty-arbiter", Some(Title::Dirty)),
+            ("gunicorn: dirty-worker [app]", Some(Title::Dirty)),
+            ("gunicorn", None),
+        ] {
+            assert_eq!(title(&[text.to_owned()]), expected, "{text}");
+        }
     }
 }

@@ -34,17 +34,30 @@ const BY_MAPPING: &[(&str, WorkerClass)] = &[
     ("/uvloop/loop", WorkerClass::Uvicorn),
 ];
 
+/// Files of gunicorn's second arbiter and its workers, for long work that no request waits in (25 and later).
+const DIRTY: &str = "gunicorn/dirty/";
+
+/// Whether the files on the stack of a main thread are those of gunicorn's dirty arbiter or of one of its workers.
+#[must_use]
+pub fn is_dirty(frame_files: &[String]) -> bool {
+    frame_files.iter().any(|file| file.contains(DIRTY))
+}
+
 /// The worker class of a gunicorn worker. The command line decides where it speaks; then the stack; then what is mapped.
+/// A typed `sync` says little: gunicorn makes gthread of it where a configuration file asks for threads.
 #[must_use]
 pub fn gunicorn_class(
     typed: Option<WorkerClass>,
     frame_files: &[String],
     mapped: &[String],
 ) -> Option<Recognised> {
-    if let Some(class) = typed {
+    let has = |end: &str| frame_files.iter().any(|file| file.ends_with(end));
+    if let Some(class) = typed
+        && !(class == WorkerClass::Sync && has("gunicorn/workers/gthread.py"))
+    {
         return Some(Recognised { class, by: "command line".into() });
     }
-    let by_frame = BY_FRAME.iter().find(|(end, _)| frame_files.iter().any(|f| f.ends_with(end)));
+    let by_frame = BY_FRAME.iter().find(|(end, _)| has(end));
     if let Some((end, class)) = by_frame {
         return Some(Recognised { class: *class, by: format!("stack ({end})") });
     }
@@ -80,6 +93,16 @@ pub fn loop_kind(class: Option<WorkerClass>, mapped: &[String], has_epoll: bool)
 pub fn is_uvicorn(cmdline: &[String]) -> bool {
     let base = |arg: &String| arg.rsplit('/').next().unwrap_or_default() == "uvicorn";
     cmdline.iter().take(3).any(base) || cmdline.windows(2).any(|w| w[0] == "-m" && w[1] == "uvicorn")
+}
+
+/// Servers whose head does nothing but start workers with Python's `multiprocessing` and wait for them.
+const SPAWNING: &[&str] = &["hypercorn", "granian"];
+
+/// Whether a command line is the head of such a server.
+#[must_use]
+pub fn spawns_workers(cmdline: &[String]) -> bool {
+    let known = |arg: &str| SPAWNING.contains(&arg.rsplit('/').next().unwrap_or_default());
+    cmdline.iter().take(2).any(|arg| known(arg)) || cmdline.windows(2).any(|w| w[0] == "-m" && known(&w[1]))
 }
 
 /// Whether a command line is a child made by Python's `multiprocessing`.
@@ -119,10 +142,21 @@ mod tests {
         let frames = texts(&["/x/gunicorn/workers/gthread.py"]);
         let mapped = texts(&["/x/gevent/_gevent_c_hub_local.so"]);
         let class = |typed, frames: &[String]| gunicorn_class(typed, frames, &mapped).map(|r| r.class);
-        assert_eq!(class(Some(WorkerClass::Sync), &frames), Some(WorkerClass::Sync));
+        assert_eq!(class(Some(WorkerClass::Tornado), &frames), Some(WorkerClass::Tornado));
+        assert_eq!(class(Some(WorkerClass::Sync), &[]), Some(WorkerClass::Sync));
+        assert_eq!(class(Some(WorkerClass::Sync), &frames), Some(WorkerClass::Gthread));
         assert_eq!(class(None, &frames), Some(WorkerClass::Gthread));
         assert_eq!(class(None, &[]), Some(WorkerClass::Gevent));
         assert_eq!(gunicorn_class(None, &[], &[]), None);
+    }
+
+    #[test]
+    fn heads_that_spawn_are_known_by_script_and_module() {
+        for line in [&["/v/bin/python", "/v/bin/hypercorn", "a:b"][..], &["python", "-m", "hypercorn", "a:b"]]
+        {
+            assert!(spawns_workers(&texts(line)), "{line:?}");
+        }
+        assert!(!spawns_workers(&texts(&["python", "app.py", "hypercorn"])));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! Takes a pid, gives a [`Server`]. Every member is held by its open `/proc/PID`, so a number that is given to somebody
 //! else is never mistaken for it; its identity is pid and start time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::gunicorn::{self, Settings};
+use super::gunicorn::{self, Settings, Title};
+use super::hearts::{self, Hearts};
 use super::{access, recognise};
 use crate::capture::model::{Role, ServerKind};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,8 @@ pub struct Server {
     pub settings: Settings,
     /// Its processes by pid.
     pub members: BTreeMap<i32, Member>,
+    /// Children of the head that are gunicorns of their own: an upgrade's new arbiter, the arbiter of dirty workers.
+    pub others: BTreeSet<i32>,
     only: Option<i32>,
     budget: FileBudget,
 }
@@ -63,6 +66,7 @@ impl Server {
             head: head.1.pid,
             settings,
             members: BTreeMap::new(),
+            others: BTreeSet::new(),
             only: None,
             budget: budget.clone(),
         };
@@ -100,15 +104,26 @@ impl Server {
         let Some(head) = self.members.get(&self.head) else { return (Vec::new(), gone) };
         let (head_dir, head_snapshot) = (Arc::clone(&head.dir), head.snapshot.clone());
         let mut born = Vec::new();
-        for pid in children(&head_dir, self.head) {
-            if self.members.contains_key(&pid) || self.members.len() >= MAX_MEMBERS {
+        let mut head_hearts: Option<Option<Hearts>> = None;
+        let children = children(&head_dir, self.head);
+        self.others.retain(|pid| children.contains(pid));
+        for pid in children {
+            let known = self.members.contains_key(&pid) || self.others.contains(&pid);
+            if known || self.members.len() >= MAX_MEMBERS {
                 continue;
             }
             let Ok(dir) = ProcDir::open(pid, &self.budget) else { continue };
             let Ok(child) = snapshot(&dir) else { continue };
-            if child.ppid == self.head && is_worker(self.kind, &head_snapshot, &child) {
+            if child.ppid != self.head {
+                continue;
+            }
+            let theirs = || hearts::of(&dir);
+            let ours = || head_hearts.get_or_insert_with(|| hearts::of(&head_dir)).clone();
+            if is_worker(self.kind, &head_snapshot, &child, ours, theirs) {
                 self.members.insert(pid, Member { dir: Arc::new(dir), snapshot: child, role: Role::Worker });
                 born.push(pid);
+            } else if self.kind == ServerKind::Gunicorn && gunicorn::is_gunicorn(&child.cmdline) {
+                self.others.insert(pid);
             }
         }
         // A gunicorn is headed by an arbiter even while it has no worker.
@@ -118,6 +133,12 @@ impl Server {
             head.role = Role::Arbiter;
         }
         (born, gone)
+    }
+
+    /// Leaves a child out: its stack has shown that it is no worker.
+    pub fn leave_out(&mut self, pid: i32) {
+        self.members.remove(&pid);
+        self.others.insert(pid);
     }
 }
 
@@ -134,13 +155,15 @@ fn open(pid: i32, budget: &FileBudget) -> Result<Open> {
     })
 }
 
-fn kind_of(process: &ProcessSnapshot) -> ServerKind {
-    if gunicorn::is_gunicorn(&process.cmdline) {
-        ServerKind::Gunicorn
-    } else if recognise::is_uvicorn(&process.cmdline) {
-        ServerKind::Uvicorn
-    } else {
-        ServerKind::Process
+fn kind_of((dir, process): &Open) -> ServerKind {
+    let holds_hearts = || hearts::of(dir).is_some_and(|hearts| !hearts.is_empty());
+    match gunicorn::title(&process.cmdline) {
+        Some(Title::Master | Title::Worker) => ServerKind::Gunicorn,
+        None if gunicorn::is_gunicorn(&process.cmdline) => ServerKind::Gunicorn,
+        None if recognise::is_uvicorn(&process.cmdline) => ServerKind::Uvicorn,
+        // An application may run gunicorn itself, under any name.
+        None if holds_hearts() => ServerKind::Gunicorn,
+        None | Some(Title::Dirty) => ServerKind::Process,
     }
 }
 
@@ -150,13 +173,19 @@ fn climb(target: Open, budget: &FileBudget) -> (ServerKind, Open) {
     for _ in 0..MAX_LEVELS {
         let Ok(parent) = look(here.1.ppid, budget) else { break };
         if here.1.ppid <= 1 && !same_program(&parent.1, &here.1)
-            || !is_worker(kind_of(&parent.1), &parent.1, &here.1)
+            || !is_worker(
+                kind_of(&parent),
+                &parent.1,
+                &here.1,
+                || hearts::of(&parent.0),
+                || hearts::of(&here.0),
+            )
         {
             break;
         }
         here = parent;
     }
-    (kind_of(&here.1), here)
+    (kind_of(&here), here)
 }
 
 /// Where neither program may be read, the command lines that callers compare must do.
@@ -164,20 +193,30 @@ fn same_program(a: &ProcessSnapshot, b: &ProcessSnapshot) -> bool {
     a.exe == b.exe && !a.cmdline.is_empty()
 }
 
-/// Whether a child serves for a parent of a kind.
-fn is_worker(kind: ServerKind, parent: &ProcessSnapshot, child: &ProcessSnapshot) -> bool {
+/// Whether a child serves for a parent of a kind. The heartbeat files of both are asked for only where they decide.
+fn is_worker(
+    kind: ServerKind,
+    parent: &ProcessSnapshot,
+    child: &ProcessSnapshot,
+    of_parent: impl FnOnce() -> Option<Hearts>,
+    of_child: impl FnOnce() -> Option<Hearts>,
+) -> bool {
     match kind {
-        ServerKind::Gunicorn => {
-            gunicorn::is_gunicorn(&child.cmdline)
-                && !child.cmdline.iter().any(|a| a.contains("dirty-arbiter"))
-        }
+        ServerKind::Gunicorn => match gunicorn::title(&child.cmdline) {
+            Some(title) => title == Title::Worker,
+            // An upgrade's new arbiter has the same command line as its parent, but shares no heartbeat with it.
+            None => hearts::shared(of_parent().as_ref(), of_child().as_ref())
+                .unwrap_or_else(|| gunicorn::is_gunicorn(&child.cmdline)),
+        },
         ServerKind::Uvicorn => recognise::is_spawned(&child.cmdline) || recognise::is_uvicorn(&child.cmdline),
         // Forked without exec: the same program with the same arguments, or a title written over them (nginx).
         ServerKind::Loop | ServerKind::Process => {
             let title =
                 |p: &ProcessSnapshot| p.cmdline.first().and_then(|a| a.split(':').next()).map(str::to_owned);
+            let spawned = recognise::spawns_workers(&parent.cmdline) && recognise::is_spawned(&child.cmdline);
             same_program(parent, child)
-                && (parent.cmdline == child.cmdline
+                && (spawned
+                    || parent.cmdline == child.cmdline
                     || parent.cmdline.first().is_some_and(|a| a.contains(": "))
                         && title(parent) == title(child))
         }
@@ -223,6 +262,34 @@ mod tests {
         let block = b"X=1\0GUNICORN_CMD_ARGS=-w 3\0GUNICORN_CMD_ARGS_OLD=-w 9\0";
         assert_eq!(variable(block, "GUNICORN_CMD_ARGS").as_deref(), Some("-w 3"));
         assert_eq!(variable(block, "CMD_ARGS"), None);
+    }
+
+    #[test]
+    fn a_worker_of_gunicorn_shares_a_heart_or_says_so_or_looks_the_same() {
+        let me = open(std::process::id() as i32, &FileBudget::new(10)).unwrap().1;
+        let named = |text: &str| ProcessSnapshot {
+            cmdline: if text.contains(": ") {
+                vec![text.into()]
+            } else {
+                text.split(' ').map(str::to_owned).collect()
+            },
+            ..me.clone()
+        };
+        let (same, heart) = (named("python -m gunicorn a"), Some(Hearts::from([(1, 1)])));
+        let serves = |child: &ProcessSnapshot, hearts: Option<Hearts>| {
+            is_worker(ServerKind::Gunicorn, &same, child, || heart.clone(), || hearts)
+        };
+        assert!(serves(&same, heart.clone()));
+        assert!(!serves(&same, Some(Hearts::new())), "an upgrade's new arbiter");
+        assert!(serves(&same, None), "where nothing may be read, the command line must do");
+        assert!(
+            serves(&named("python server.py"), heart.clone()),
+            "an application that runs gunicorn itself"
+        );
+        assert!(!serves(&named("python server.py"), None));
+        assert!(serves(&named("gunicorn: worker [a]"), None));
+        assert!(!serves(&named("gunicorn: master [a.2]"), heart.clone()));
+        assert!(!serves(&named("gunicorn: dirty-arbiter"), heart.clone()));
     }
 
     #[test]

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
-use super::python::Python;
 use super::watched::Watched;
 use crate::capture::model::{
-    CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, Role, ServerFacts, ServerKind, TargetFacts,
-    WorkerClass,
+    CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, PythonFacts, Role, ServerFacts, ServerKind,
+    TargetFacts, WorkerClass,
 };
 use crate::target::maps::Mapping;
 use crate::target::{Member, Server, recognise};
@@ -43,6 +42,7 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
             listen: Vec::new(),
             workers_configured: server.settings.workers,
             threads_configured: server.settings.threads,
+            max_requests: server.settings.max_requests.filter(|n| *n > 0),
             timeout_s: server.settings.timeout_s,
         },
     }
@@ -53,7 +53,8 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
 pub fn process(
     server: &Server,
     member: &Member,
-    python: Option<&mut Python>,
+    python: Option<PythonFacts>,
+    frame_files: &[String],
     header: &Header,
     mapped: &[String],
     at_ns: u64,
@@ -62,9 +63,7 @@ pub fn process(
     let uptime_s = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)
         .map_or(0.0, |t| t.tv_sec() as f64 + t.tv_nsec() as f64 / 1e9);
     let started_s = snapshot.start_time_ticks as f64 / header.host.ticks_per_s.max(1) as f64;
-    let (facts, frame_files) =
-        python.map_or((None, Vec::new()), |p| (Some(p.facts()), p.main_thread_files(snapshot.ns_pid)));
-    let (class, by) = class(server, member.role, &frame_files, mapped);
+    let (class, by) = class(server, member.role, frame_files, mapped);
     ProcessFacts {
         at_ns,
         pid: snapshot.pid,
@@ -77,7 +76,7 @@ pub fn process(
         role: member.role,
         worker_class: class,
         recognised_by: by,
-        python: facts,
+        python,
         tracer_pid: snapshot.tracer_pid,
         loop_tid: snapshot.pid,
         loop_kind: recognise::loop_kind(class, mapped, false),
@@ -86,6 +85,17 @@ pub fn process(
         net_ns: snapshot.net_ns,
         fd_limit: snapshot.fd_limit,
     }
+}
+
+/// Recognises a worker that was still booting when first seen. `true` when it is known now.
+pub fn recognise_late(facts: &mut ProcessFacts, server: &Server, frame_files: &[String]) -> bool {
+    let (found, by) = class(server, facts.role, frame_files, &[]);
+    if found.is_some() {
+        facts.worker_class = found;
+        facts.recognised_by = by;
+        facts.loop_kind = recognise::loop_kind(found, &[], facts.loop_kind != LoopKind::None);
+    }
+    found.is_some()
 }
 
 fn class(

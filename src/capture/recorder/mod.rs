@@ -16,12 +16,13 @@ mod watched;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::model::{Capture, Header, Level, Record, Role, SelfCost, Tick};
+use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, ServerKind, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
+use crate::observe::exit::ExitWatch;
 use crate::observe::host;
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
-use crate::target::{Server, maps};
+use crate::target::{Server, maps, recognise};
 use denied::{Denied, Part};
 use interner::Interner;
 use slow::Slow;
@@ -124,10 +125,14 @@ impl<'s> Recorder<'s> {
             next_counters_ns: 0,
             sink,
         };
-        let pids: Vec<i32> = recorder.server.members.keys().copied().collect();
+        // The head first: what it is decides what its children are.
+        let head = recorder.server.head;
+        let mut pids: Vec<i32> = recorder.server.members.keys().copied().collect();
+        pids.sort_by_key(|pid| (*pid != head, *pid));
         for pid in pids {
             recorder.watch(pid, 0);
         }
+        recorder.say_who_is_left_out();
         recorder.slow_round(0, Counters::Read);
         recorder.finish_facts();
         // The window begins when everything is ready: what it took to get ready is no part of it.
@@ -146,7 +151,7 @@ impl<'s> Recorder<'s> {
         let maps =
             member.dir.read("maps", MAX_MAPS_BYTES).map(|text| maps::parse(&String::from_utf8_lossy(&text)));
         let mapped = facts::mapped_files(maps.as_deref().unwrap_or_default());
-        let mut python = None;
+        let mut python: Option<python::Python> = None;
         if self.options.level != Level::Proc {
             match python::Python::attach(&member.dir, &maps) {
                 Ok(found) => python = Some(found),
@@ -157,8 +162,31 @@ impl<'s> Recorder<'s> {
         if calls_refused(&member.dir) {
             self.denied.add(&member.dir, &[Part::Calls]);
         }
-        let facts = facts::process(&self.server, member, python.as_mut(), &self.header, &mapped, at_ns);
+        let files = python.as_mut().map(|p| p.main_thread_files(member.snapshot.ns_pid)).unwrap_or_default();
+        if recognise::is_dirty(&files) && self.server.kind == ServerKind::Gunicorn {
+            if pid != self.server.head {
+                return self.server.leave_out(pid);
+            }
+            self.server.kind = ServerKind::Loop;
+            self.header.server.kind = ServerKind::Loop;
+        }
+        let Some(member) = self.server.members.get(&pid) else { return };
+        let known = python.as_ref().map(python::Python::facts);
+        let facts = facts::process(&self.server, member, known, &files, &self.header, &mapped, at_ns);
         self.watched.insert(pid, Watched::new(member, facts, python));
+    }
+
+    /// Children of the head that are servers of their own.
+    fn say_who_is_left_out(&mut self) {
+        let spots = self.server.others.iter().map(|pid| {
+            Record::Blind(BlindSpot {
+                what: format!("process {pid}, a child of the arbiter"),
+                why: "it is no worker of this server: an upgrade's new arbiter, or gunicorn's dirty arbiter"
+                    .into(),
+                remedy: format!("stallscope {pid}"),
+            })
+        });
+        self.records.extend(spots);
     }
 
     /// What is known only after the descriptors and sockets were read once.
@@ -214,6 +242,7 @@ impl<'s> Recorder<'s> {
             if woken.at_ns >= next_slow {
                 next_slow += SLOW_NS;
                 self.births_and_deaths(woken.at_ns);
+                self.recognise_late();
                 let counters =
                     if woken.at_ns >= self.next_counters_ns { Counters::Read } else { Counters::Leave };
                 self.slow_round(woken.at_ns, counters);
@@ -295,10 +324,28 @@ impl<'s> Recorder<'s> {
         }
     }
 
+    /// A worker that was booting when first seen shows its class once it serves.
+    fn recognise_late(&mut self) {
+        for watched in self.watched.values_mut() {
+            if self.server.kind != ServerKind::Gunicorn || watched.facts.worker_class.is_some() {
+                continue;
+            }
+            let ns_pid = watched.facts.ns_pid;
+            let Some(python) = watched.python.as_mut().filter(|_| watched.facts.role == Role::Worker) else {
+                continue;
+            };
+            let files = python.main_thread_files(ns_pid);
+            if facts::recognise_late(&mut watched.facts, &self.server, &files) {
+                self.records.push(Record::Process(Box::new(watched.facts.clone())));
+            }
+        }
+    }
+
     fn leave(&mut self, pid: i32, at_ns: u64) {
-        if self.watched.remove(&pid).is_some() {
+        if let Some(watched) = self.watched.remove(&pid) {
             self.slow.forget(pid);
-            self.records.push(Record::Gone { at_ns, pid });
+            let status = watched.exit.as_ref().and_then(ExitWatch::status);
+            self.records.push(Record::Gone { at_ns, pid, status });
         }
     }
 

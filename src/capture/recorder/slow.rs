@@ -252,6 +252,10 @@ impl Slow {
         let watched: Vec<&EpollEntry> = kept.epoll.values().flatten().take(MAX_ASKED).collect();
         for entry in watched {
             let Some(descriptor) = kept.fds.iter().find(|d| d.fd == entry.fd) else { continue };
+            // A set that was inherited through a fork may mean another file by the same number.
+            if entry.inode.zip(descriptor.inode).is_some_and(|(watched, now)| watched != now) {
+                continue;
+            }
             match readiness.ask(descriptor, entry.events) {
                 Ok(ready) => {
                     sources.counted(Source::Poll, true);

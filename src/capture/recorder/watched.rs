@@ -11,6 +11,7 @@ use super::python::Python;
 use super::sources::{Source, Sources};
 use crate::capture::model::{Doing, ProcessFacts, Record, Role, ThreadCounters, ThreadSample};
 use crate::capture::syscalls::{Wait, describe};
+use crate::observe::exit::ExitWatch;
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
 use crate::observe::parse::is_interruptible;
 use crate::observe::thread_files::{ThreadFiles, list_threads};
@@ -45,6 +46,8 @@ pub struct Watched {
     pub facts: ProcessFacts,
     /// Its interpreter, if it has one that can be read.
     pub python: Option<Python>,
+    /// Tells how it ended.
+    pub exit: Option<ExitWatch>,
     threads: BTreeMap<i32, Thread>,
     next_other: i32,
     same_pid_ns: bool,
@@ -59,6 +62,7 @@ impl Watched {
             dir: Arc::clone(&member.dir),
             facts,
             python,
+            exit: ExitWatch::open(&member.dir),
             threads: BTreeMap::new(),
             next_other: 0,
             same_pid_ns,

@@ -8,8 +8,11 @@
 //! **Sources:** libev's and `CPython`'s level-triggered use of epoll; gevent issues 1710 and 1273, celery 1845.
 //! **Advice:** find the owner of the descriptor; changing the worker class hides it.
 
+use std::collections::BTreeSet;
+
 use super::{Assessment, Case, Condition, percent, seconds};
-use crate::capture::model::{EpollEntry, Frame};
+use crate::capture::model::{Doing, EpollEntry, Frame};
+use crate::capture::syscalls::{Wait, describe};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
 use crate::diagnose::culprit::describe_fd;
@@ -81,7 +84,7 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
     let f = &case.features;
     let callback = callback(f);
     let waiter = busy_waiter(f);
-    let closed = closed_entry(f);
+    let closed = closed_entry(case);
     a = a
         .unless("a read or accept on the descriptor between two polls: healthy_busy")
         .unless("a heartbeat or loop turn older than a second: loop_blocked_on_cpu");
@@ -169,17 +172,40 @@ fn undrained(f: &Features<'_, '_>) -> Option<ReadyFd> {
         .copied()
 }
 
-/// An entry of an epoll set whose descriptor is closed, or names another file by now.
-fn closed_entry<'a>(f: &Features<'_, 'a>) -> Option<&'a EpollEntry> {
+/// An entry of the loop's epoll set whose descriptor is closed, or names another file by now.
+///
+/// A set that was inherited through a fork watches the parent's files: nothing of it is open here, and nobody polls it.
+fn closed_entry<'a>(case: &Case<'_, 'a>) -> Option<&'a EpollEntry> {
+    let f = &case.features;
     let open = f.process.descriptors.last()?;
-    f.process.epoll.values().copied().flatten().find(|entry| {
+    let closed = |entry: &&EpollEntry| {
         let now = open.value.iter().find(|d| d.fd == entry.fd);
         match (now, entry.inode) {
             (None, _) => true,
             (Some(d), Some(watched)) => d.inode.is_some_and(|inode| inode != watched),
             _ => false,
         }
-    })
+    };
+    let polled = polled_sets(case);
+    let of_the_loop = |epfd: i32, entries: &[EpollEntry]| {
+        if polled.is_empty() { !entries.iter().all(|e| closed(&e)) } else { polled.contains(&epfd) }
+    };
+    let sets = f.process.epoll.iter().filter(|(epfd, entries)| of_the_loop(**epfd, entries));
+    sets.flat_map(|(_, entries)| entries.iter()).find(closed)
+}
+
+/// The epoll sets that the loop thread was seen to wait for.
+fn polled_sets(case: &Case<'_, '_>) -> BTreeSet<i32> {
+    let f = &case.features;
+    let arch = &case.view.capture.header.host.arch;
+    let samples = f.process.samples.get(&f.process.facts.loop_tid).into_iter().flatten();
+    let set = |doing: &Doing| match doing {
+        Doing::Syscall(number, args) => describe(arch, *number)
+            .filter(|call| call.wait == Wait::Epoll)
+            .and_then(|_| i32::try_from(args[0]).ok()),
+        _ => None,
+    };
+    samples.filter_map(|sample| set(&sample.value.doing)).collect()
 }
 
 /// Whether the loop turns. An undrained descriptor with the loop's own code on the stack is itself a proof.

@@ -2,6 +2,7 @@
 //!
 //! **Necessary:** the state letter (`T`, `t`, `Z`, `X`) at the end of the window, the freezer of its control group, or
 //! its end while we looked.
+//! A worker that has done its work (exit code 0, or `max_requests`) and is replaced is no fault.
 //! **Nearest neighbour:** everything else: a stopped thread asks for nothing, so no other rule may speak first.
 //! **Advice:** continue it, thaw it, detach the tracer, or look at who ended it.
 
@@ -24,7 +25,11 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let frozen = process.cgroups.iter().rev().find(|c| c.frozen);
     let stopped = part(f.main.count(Activity::Stopped), f.main.total());
     let (subcause, words, met) = match (process.gone_at_ns, state, frozen) {
-        (Some(_), ..) => ("exited", "ended while it was looked at".to_owned(), true),
+        (Some(_), ..) => {
+            let retired = process.retired(&case.view.capture.header.server);
+            let how = process.ended.map_or_else(String::new, |ended| format!(", {}", ended.words()));
+            ("exited", format!("ended while it was looked at{how}"), !retired)
+        }
         (_, Some('Z' | 'X'), _) => ("zombie", "has exited and its parent has not reaped it".to_owned(), true),
         (.., Some(group)) => ("frozen", format!("its control group {} is frozen", group.path), true),
         (_, Some('t'), _) => {
