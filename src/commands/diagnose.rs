@@ -8,7 +8,7 @@ use crate::capture::mask::{self, Values};
 use crate::capture::model::{Capture, Header, Record};
 use crate::capture::recorder::{self, Recorder};
 use crate::capture::writer::{CaptureFile, CaptureWriter};
-use crate::cli::{DiagnoseArgs, Format};
+use crate::cli::{DiagnoseArgs, Format, TargetArgs};
 use crate::diagnose;
 use crate::diagnose::model::Code;
 use crate::error::{Error, ErrorKind, Result};
@@ -63,7 +63,7 @@ fn form(args: &DiagnoseArgs) -> Form {
 /// Looks at a live server; an open verdict extends the window.
 fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     let saved = args.save.as_deref().map(CaptureFile::create).transpose()?;
-    let selector = selector(args)?;
+    let selector = selector(&args.target)?;
     let pid = selector.resolve()?;
     let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
     signals::catch();
@@ -100,8 +100,8 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<Capture> {
     Ok(capture)
 }
 
-fn selector(args: &DiagnoseArgs) -> Result<Selector> {
-    let target = &args.target;
+/// Whom the user pointed at.
+pub(super) fn selector(target: &TargetArgs) -> Result<Selector> {
     let by_pid = target.pid.map(Selector::Pid);
     let by_port = || target.port.map(Selector::Port);
     let by_name = || target.name.clone().map(Selector::Name);

@@ -4,6 +4,7 @@ pub mod demo;
 pub mod diagnose;
 pub mod generate;
 pub mod portal;
+pub mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn run(cli: Cli) -> Result<u8> {
     match cli.verb {
         None => diagnose::run(&cli.diagnose),
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
+        Some(Verb::Top(args)) => top::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Verb::Portal { action }) => portal::run(action),
         Some(Verb::Demo(args)) => demo::run(&args),

@@ -13,8 +13,17 @@ extern "C" fn remember(signal: i32) {
 
 /// Ctrl-C and a polite kill end the look, not the report. A second one ends the tool.
 pub fn catch() {
+    catch_these(&[Signal::SIGINT, Signal::SIGTERM]);
+}
+
+/// The same for whoever holds a terminal: when that hangs up, it must be given back as well.
+pub fn catch_at_terminal() {
+    catch_these(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+}
+
+fn catch_these(signals: &[Signal]) {
     let action = SigAction::new(SigHandler::Handler(remember), SaFlags::SA_RESETHAND, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in signals.iter().copied() {
         // SAFETY: the handler only stores into an atomic, which is async-signal-safe.
         let _ = unsafe { sigaction(signal, &action) };
     }

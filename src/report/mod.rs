@@ -15,7 +15,7 @@ pub mod schema;
 pub mod style;
 pub mod text;
 mod verbose;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod samples;
