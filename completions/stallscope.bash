@@ -28,6 +28,9 @@ _stallscope() {
             stallscope,portal)
                 cmd="stallscope__subcmd__portal"
                 ;;
+            stallscope,top)
+                cmd="stallscope__subcmd__top"
+                ;;
             stallscope__subcmd__portal,down)
                 cmd="stallscope__subcmd__portal__subcmd__down"
                 ;;
@@ -44,7 +47,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --quiet --verbose --help --version diagnose portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --quiet --verbose --help --version diagnose top portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -326,6 +329,68 @@ _stallscope() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        stallscope__subcmd__top)
+            opts="-r -h --port --name --replay --only --rate --window --fps --level --color --ascii --show-values --picture --size --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -r)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fps)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -W "proc memory" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --picture)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

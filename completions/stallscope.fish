@@ -47,6 +47,7 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d '
 complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s V -l version -d 'Print version'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Say what is wrong with each worker of a server (the default)'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "top" -d 'Live view of a server and its workers'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
@@ -71,6 +72,23 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l replay -d 'A saved capture in the place of a process' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s r -l rate -d 'Samples per second' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l window -d 'Time that each verdict is about' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l fps -d 'Pictures per second, at most' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l picture -d 'Write one picture of the view (SVG) instead of showing it' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l size -d 'Size of that picture in columns and lines' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l ascii -d 'Use ASCII only'
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "up" -d 'Bring it up'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "down" -d 'Take it down'

@@ -150,9 +150,8 @@ impl Rolling {
     fn innermost(&self, sample: &ThreadSample) -> Option<Frame> {
         let id = sample.stack.or_else(|| {
             let ticks = self.records.iter().rev().filter_map(tick_of).take(MOST_TICKS_BACK);
-            let same = |tick: &Tick| {
-                tick.samples.iter().find(|s| (s.pid, s.tid) == (sample.pid, sample.tid))?.stack
-            };
+            let same =
+                |tick: &Tick| tick.samples.iter().find(|s| (s.pid, s.tid) == (sample.pid, sample.tid))?.stack;
             ticks.filter_map(same).next()
         })?;
         let (frames, _) = self.stacks.get(id as usize)?;

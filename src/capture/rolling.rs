@@ -179,7 +179,11 @@ impl Rolling {
             facts.at_ns = facts.at_ns.saturating_sub(start);
             let pid = facts.pid;
             records.push(Record::Process(Box::new(facts)));
-            records.extend(kept.fds.iter().map(|fds| Record::Descriptors { at_ns: 0, pid, fds: fds.clone() }));
+            records.extend(kept.fds.iter().map(|fds| Record::Descriptors {
+                at_ns: 0,
+                pid,
+                fds: fds.clone(),
+            }));
             let sets = kept.epoll.iter();
             records.extend(sets.map(|(epfd, entries)| Record::EpollSet {
                 at_ns: 0,

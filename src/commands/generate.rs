@@ -15,6 +15,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::cli::{Cli, GenerateArgs, Generated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::schema;
+use crate::tui::keys::KEYS;
 
 /// A file to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,9 @@ fn write_page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()
     if command.has_subcommands() {
         man.render_subcommands_section(out)?;
     }
+    if command.get_name() == "top" {
+        keys().to_writer(out)?;
+    }
     our_sections(&examples).to_writer(out)
 }
 
@@ -129,6 +133,16 @@ fn our_sections(examples: &str) -> Roff {
     page.control("SH", ["FILES"]);
     for (name, meaning) in FILES {
         entry(&mut page, name, meaning);
+    }
+    page
+}
+
+/// The keys of the live view, from the table that it acts on itself.
+fn keys() -> Roff {
+    let mut page = Roff::new();
+    page.control("SH", ["KEYS"]);
+    for binding in KEYS {
+        entry(&mut page, binding.shown, binding.long);
     }
     page
 }

@@ -8,8 +8,8 @@ use super::budget::{part, round};
 use super::features::Features;
 use super::ladder::{Outcome, code_name};
 use super::model::{
-    Backend, Code, Connections, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame, Severity, StackShare,
-    ThreadShare, Verdict,
+    Backend, Code, Connections, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame,
+    Severity, StackShare, ThreadShare, Verdict,
 };
 use super::rules::{Assessment, Case, Condition};
 use super::signs::cadence_ms;

@@ -18,7 +18,7 @@ mod verbose;
 pub(crate) mod words;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 

@@ -5,9 +5,9 @@ use crate::capture::model::{
     Record, Role, SelfCost, ServerFacts, ServerKind, SourceCount, TargetFacts, WorkerClass,
 };
 use crate::diagnose::model::{
-    AcceptQueue, Advice, Code, Connections, Culprit, Diagnosis, EventLoop, Evidence, Finding, Heartbeat, Method,
-    ProcessDiagnosis, ReportFrame, RunnerUp, ServerCode, ServerDiagnosis, ServerVerdict, Severity, Share,
-    StackShare, ThreadShare, TimeBudget, Verdict,
+    AcceptQueue, Advice, Code, Connections, Culprit, Diagnosis, EventLoop, Evidence, Finding, Heartbeat,
+    Method, ProcessDiagnosis, ReportFrame, RunnerUp, ServerCode, ServerDiagnosis, ServerVerdict, Severity,
+    Share, StackShare, ThreadShare, TimeBudget, Verdict,
 };
 
 /// The arbiter's pid; the workers count on from there.

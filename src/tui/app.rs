@@ -119,6 +119,7 @@ pub struct App {
     /// Something to tell once.
     pub message: Option<String>,
     selected: Option<Id>,
+    chosen: bool,
     place: usize,
     second: u64,
 }
@@ -140,6 +141,7 @@ impl Default for App {
             inverted: false,
             message: None,
             selected: None,
+            chosen: false,
             place: 0,
             second: 0,
         }
@@ -241,9 +243,14 @@ impl App {
         self.rows.get(&self.selected?)
     }
 
-    /// Keeps the selection on the same process; where it is gone, on whoever took its place.
+    /// Keeps the selection on the same process; where it is gone, on whoever took its place. Until somebody chooses, it
+    /// is on the first: sorted by verdict, that is who needs it most.
     fn hold_selection(&mut self) {
         let ids: Vec<Id> = self.visible().iter().map(|row| row.id).collect();
+        if !self.chosen && !self.page {
+            self.selected = None;
+            self.place = 0;
+        }
         match self.selected.and_then(|id| ids.iter().position(|other| *other == id)) {
             Some(place) => self.place = place,
             // A page stays open on the process that it is about, as long as that is known.
@@ -265,8 +272,13 @@ impl App {
     /// Does what a key asks for.
     pub fn update(&mut self, action: Action) -> Effect {
         self.message = None;
+        // While the keys are shown, nothing moves behind them.
+        let closes = [Action::Help, Action::Back, Action::Quit];
+        if self.help && action != Action::Interrupt {
+            self.help = !closes.contains(&action);
+            return Effect::None;
+        }
         match action {
-            Action::Quit if self.help => self.help = false,
             Action::Quit => return Effect::Quit { interrupted: false, print: false },
             Action::QuitAndPrint => return Effect::Quit { interrupted: false, print: true },
             Action::Interrupt => return Effect::Quit { interrupted: true, print: false },
@@ -274,6 +286,7 @@ impl App {
             Action::Back => self.back(),
             Action::Open => {
                 self.page = self.selected().is_some();
+                self.chosen |= self.page;
                 self.scroll = 0;
             }
             Action::Up => self.go(-1),
@@ -306,9 +319,7 @@ impl App {
     }
 
     fn back(&mut self) {
-        if self.help {
-            self.help = false;
-        } else if self.page {
+        if self.page {
             self.page = false;
         } else {
             self.filter.clear();
@@ -331,6 +342,7 @@ impl App {
     }
 
     fn select(&mut self, place: usize) {
+        self.chosen = true;
         let ids: Vec<Id> = self.visible().iter().map(|row| row.id).collect();
         self.place = place.min(ids.len().saturating_sub(1));
         self.selected = ids.get(self.place).copied();

@@ -67,8 +67,8 @@ const BY_NEED: [Column; 10] = [
     Column::Now,
     Column::InFlight,
     Column::Gap,
-    Column::RunQueue,
     Column::History,
+    Column::RunQueue,
     Column::Beat,
     Column::Turns,
 ];
@@ -86,7 +86,7 @@ impl Column {
             Self::Gap => "GAP",
             Self::Beat => "BEAT",
             Self::InFlight => "FLY",
-            Self::History => "CPU LATELY",
+            Self::History => "LATELY",
             Self::Now => "NOW IN",
         }
     }
@@ -95,12 +95,13 @@ impl Column {
     #[must_use]
     pub const fn width(self) -> usize {
         match self {
-            Self::Pid | Self::Turns => 8,
+            Self::Pid => 7,
             Self::Verdict => 23,
-            Self::Cpu | Self::RunQueue | Self::InFlight => 5,
+            Self::Cpu | Self::RunQueue => 5,
+            Self::InFlight => 4,
             Self::Gap | Self::Beat => 6,
-            Self::History => 12,
-            Self::Now => 18,
+            Self::Turns | Self::History => 8,
+            Self::Now => 16,
         }
     }
 
@@ -127,6 +128,8 @@ impl Column {
             Self::Turns => judged
                 .and_then(|p| p.event_loop.turns_per_s)
                 .map_or_else(unknown, |turns| count(turns.round() as u64)),
+            // An arbiter serves nobody: its silence is no gap.
+            Self::Gap if row.role == Role::Arbiter => unknown(),
             Self::Gap => judged.and_then(|p| p.event_loop.longest_gap_ms).map_or_else(unknown, time),
             Self::Beat => {
                 judged.and_then(|p| p.heartbeat.as_ref()).map_or_else(unknown, |beat| time(beat.age_ms))
@@ -140,9 +143,8 @@ impl Column {
     /// Its natural order: pids and the arbiter upwards, everything else the worst first.
     #[must_use]
     pub fn compare(self, a: &Row, b: &Row) -> Ordering {
-        let most_first = |value: fn(&Row) -> Option<f64>| {
-            value(b).unwrap_or(-1.0).total_cmp(&value(a).unwrap_or(-1.0))
-        };
+        let most_first =
+            |value: fn(&Row) -> Option<f64>| value(b).unwrap_or(-1.0).total_cmp(&value(a).unwrap_or(-1.0));
         let judged = |of: fn(&crate::report::model::Process) -> Option<f64>| {
             let value = |row: &Row| row.judged.as_ref().and_then(of).unwrap_or(-1.0);
             value(b).total_cmp(&value(a))
@@ -245,7 +247,8 @@ mod tests {
                 assert!(columns.iter().any(|(c, _)| *c == needed), "{needed:?} in {width}");
             }
         }
-        assert_eq!(fit(118).len(), ALL.len());
+        assert_eq!(fit(98).len(), ALL.len());
+        assert!(fit(78).iter().any(|(c, _)| *c == Column::History));
     }
 
     #[test]

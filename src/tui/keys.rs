@@ -141,15 +141,8 @@ pub const KEYS: &[Binding] = &[
     )),
     binding(&[char('k'), key(KeyCode::Up)], "k, Up", Action::Up, Anywhere, "up", "Go up."),
     binding(&[char('j'), key(KeyCode::Down)], "j, Down", Action::Down, Anywhere, "down", "Go down."),
-    binding(&[key(KeyCode::PageUp)], "PgUp", Action::PageUp, Anywhere, "page up", "Go up a screen."),
-    binding(
-        &[key(KeyCode::PageDown)],
-        "PgDn",
-        Action::PageDown,
-        Anywhere,
-        "page down",
-        "Go down a screen.",
-    ),
+    binding(&[key(KeyCode::PageUp)], "PgUp", Action::PageUp, Anywhere, "up more", "Go up a screen."),
+    binding(&[key(KeyCode::PageDown)], "PgDn", Action::PageDown, Anywhere, "more", "Go down a screen."),
     binding(
         &[char('g'), key(KeyCode::Home)],
         "g, Home",
@@ -233,15 +226,8 @@ pub const KEYS: &[Binding] = &[
         "suspend",
         "Give the terminal back to the shell; fg goes on.",
     ),
-    binding(
-        &[char('Q')],
-        "Q",
-        Action::QuitAndPrint,
-        Anywhere,
-        "quit and print",
-        "Quit and print the last report.",
-    ),
-    binding(&[ctrl('c')], "Ctrl-C", Action::Interrupt, Anywhere, "interrupt", "Quit with exit code 130."),
+    binding(&[char('Q')], "Q", Action::QuitAndPrint, Anywhere, "print", "Quit and print the last report."),
+    binding(&[ctrl('c')], "Ctrl-C", Action::Interrupt, Anywhere, "abort", "Quit with exit code 130."),
 ];
 
 /// What a key asks for at a place.
@@ -293,7 +279,7 @@ mod tests {
     fn what_is_told_is_plain_and_short() {
         for binding in KEYS {
             assert!(binding.long.is_ascii() && binding.long.len() <= 100, "{}", binding.shown);
-            assert!(!binding.short.is_empty() && binding.short.len() <= 14, "{}", binding.shown);
+            assert!(!binding.short.is_empty() && binding.short.len() <= 8, "{}", binding.shown);
         }
         assert!(footer(Place::List).count() <= 8);
         assert!(footer(Place::Page).count() <= 8);

@@ -84,7 +84,11 @@ fn run(text: &str, (from, to, line): (usize, usize, usize), look: (Color, Modifi
     let ink = ink(color);
     if reversed {
         let width = (to - from) * CELL.0;
-        let _ = writeln!(out, "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{}\" fill=\"{ink}\"/>", CELL.1);
+        let _ = writeln!(
+            out,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{}\" fill=\"{ink}\"/>",
+            CELL.1
+        );
     }
     let shown = text.trim_end();
     if shown.trim_start().is_empty() {
@@ -161,7 +165,10 @@ mod tests {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 3, 1));
         buffer.set_string(0, 0, "abc", Painted::new().add_modifier(Modifier::REVERSED));
         let svg = svg(&buffer, "t");
-        assert!(svg.contains("<rect x=\"12\" y=\"12\" width=\"24\" height=\"17\" fill=\"#d8dbe0\"/>"), "{svg}");
+        assert!(
+            svg.contains("<rect x=\"12\" y=\"12\" width=\"24\" height=\"17\" fill=\"#d8dbe0\"/>"),
+            "{svg}"
+        );
         assert!(svg.contains("fill=\"#1d2026\">abc</text>"), "{svg}");
     }
 }

@@ -69,21 +69,24 @@ fn verdict(report: Option<&Report>, style: Style, width: usize) -> Line<'static>
     ])
 }
 
-/// The facts, as many as there is room for, whole ones only.
+/// The facts in their order, whole ones only, as many as there is room for.
 fn facts(live: &Live, report: Option<&Report>, style: Style, width: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![String::new(); FACTS];
+    const BETWEEN: &str = "   ";
+    let mut lines = vec![String::new()];
     for fact in told(live, report) {
-        let fits = |line: &&mut String| {
-            line.width() + fact.width() + if line.is_empty() { 0 } else { 3 } <= width
-        };
-        if let Some(line) = lines.iter_mut().find(fits) {
-            if !line.is_empty() {
-                line.push_str("   ");
-            }
-            line.push_str(&fact);
+        let many = lines.len();
+        let Some(last) = lines.last_mut() else { break };
+        if last.is_empty() {
+            *last = fact;
+        } else if last.width() + BETWEEN.len() + fact.width() <= width {
+            last.push_str(BETWEEN);
+            last.push_str(&fact);
+        } else if many < FACTS {
+            lines.push(fact);
         }
     }
-    lines.into_iter().map(|line| Line::from(span(style, Tone::Plain, &line))).collect()
+    lines.resize(FACTS, String::new());
+    lines.into_iter().map(|line| Line::from(span(style, Tone::Plain, &cell(style, &line, width)))).collect()
 }
 
 fn told(live: &Live, report: Option<&Report>) -> Vec<String> {
@@ -94,17 +97,17 @@ fn told(live: &Live, report: Option<&Report>) -> Vec<String> {
         let most = queue.max.map_or_else(|| "unknown".into(), |max| count(max) + &of);
         facts.push(format!("accept queue {most}"));
     }
-    let used = live.host_busy.map_or_else(String::new, |busy| format!(" {} used", percent(busy)));
+    let used = live.host_busy.map_or_else(String::new, |busy| format!(", {} used", percent(busy)));
     facts.push(format!("CPUs {}{used}", live.cpus));
     facts.extend(live.throttled.map(|share| format!("throttled {}", percent(share))));
     let own = &live.own;
-    facts.extend(own.cpu.map(|cpu| {
-        format!("we: {:.1} % CPU, {:.0} MiB", cpu * 100.0, own.rss_kib as f64 / 1_024.0)
-    }));
-    facts.push(format!("{:.0} looks/s, late {} ms", own.rate_hz, own.late_ms));
+    facts.extend(
+        own.cpu.map(|cpu| format!("we: {:.1} % CPU, {:.0} MiB", cpu * 100.0, own.rss_kib as f64 / 1_024.0)),
+    );
     if own.asked > 0 {
         facts.push(format!("lost {} of {}", count(own.lost), count(own.asked)));
     }
+    facts.push(format!("{:.0}/s, late {} ms", own.rate_hz, own.late_ms));
     if let Some(unseen) = report.map(|r| r.blind_spots.len()).filter(|n| *n > 0) {
         facts.push(format!("not seen: {unseen}"));
     }

@@ -32,15 +32,12 @@ pub fn draw(app: &mut App, style: Style, frame: &mut Frame<'_>) {
         return;
     }
     let lines = header::lines(app, style, area.width as usize);
-    let rows = Layout::vertical([
-        Constraint::Length(lines.len() as u16),
-        Constraint::Min(3),
-        Constraint::Length(1),
-    ]);
+    let rows =
+        Layout::vertical([Constraint::Length(lines.len() as u16), Constraint::Min(3), Constraint::Length(1)]);
     let [top, middle, bottom] = rows.areas(area);
     put(frame, top, lines);
     if app.help {
-        put(frame, middle, help::lines(style, middle.height as usize));
+        put(frame, middle, help::lines(style, middle.width as usize, middle.height as usize));
     } else if app.page {
         page::draw(app, style, frame, middle);
     } else {

@@ -197,9 +197,16 @@ fn numbers(page: &mut Page, row: &Row) {
     let unknown = || "unknown".to_owned();
     let cpu = row.live.cpu.map_or_else(unknown, hundredths);
     page.item("CPU", Tone::Plain, &format!("{cpu:>7}  {}", sparkline(style, row.cpu.iter(), 1.0, LATELY)));
-    page.item("run queue", Tone::Plain, &format!("{:>7}", row.live.run_queue.map_or_else(unknown, hundredths)));
+    page.item(
+        "run queue",
+        Tone::Plain,
+        &format!("{:>7}", row.live.run_queue.map_or_else(unknown, hundredths)),
+    );
     if let Some(now) = &row.live.now {
-        let frame = now.frame.as_ref().map_or_else(String::new, |f| format!(" in {} ({}:{})", f.function, f.file, f.line));
+        let frame = now
+            .frame
+            .as_ref()
+            .map_or_else(String::new, |f| format!(" in {} ({}:{})", f.function, f.file, f.line));
         page.item("now", Tone::Plain, &format!("{}{frame}", now.doing));
     }
     let Some(process) = &row.judged else { return };
@@ -219,7 +226,7 @@ fn numbers(page: &mut Page, row: &Row) {
 
 /// First what it computes, then what it waits in.
 fn stacks(page: &mut Page, process: &Process) {
-    let hot = |stack: &&StackShare| stack.state == "running";
+    let hot = |stack: &&StackShare| matches!(stack.state.as_str(), "running" | "on_cpu" | "run_queue");
     let groups: [(&str, Vec<&StackShare>); 2] = [
         ("Hottest stacks", process.stacks.iter().filter(hot).collect()),
         ("Waiting stacks", process.stacks.iter().filter(|s| !hot(s)).collect()),
@@ -227,7 +234,8 @@ fn stacks(page: &mut Page, process: &Process) {
     for (name, stacks) in groups.into_iter().filter(|(_, stacks)| !stacks.is_empty()) {
         page.section(name);
         for stack in stacks.into_iter().take(2) {
-            let title = format!("{} of its samples, thread {}, {}", percent(stack.share), stack.thread, stack.state);
+            let title =
+                format!("{} of its samples, thread {}, {}", percent(stack.share), stack.thread, stack.state);
             page.line(Tone::Plain, &title);
             for frame in stack.frames.iter().take(FRAMES) {
                 page.line(Tone::Plain, &format!("    {}  {}:{}", frame.function, frame.file, frame.line));
@@ -273,10 +281,15 @@ fn connections(page: &mut Page, process: &Process) {
     let Some(connections) = &process.connections else { return };
     page.section("Sockets");
     let flying = connections.in_flight.map_or_else(|| "unknown".into(), count);
-    let oldest = connections.oldest_ms.map_or_else(String::new, |ms| format!(", the oldest for {}", time(ms)));
+    let oldest =
+        connections.oldest_ms.map_or_else(String::new, |ms| format!(", the oldest for {}", time(ms)));
     page.item("in flight", Tone::Plain, &format!("{flying}{oldest}"));
     let unread = connections.unread;
-    page.item("clients", Tone::Plain, &format!("{}, {} with bytes not read", count(connections.clients), count(unread)));
+    page.item(
+        "clients",
+        Tone::Plain,
+        &format!("{}, {} with bytes not read", count(connections.clients), count(unread)),
+    );
     for backend in &connections.backends {
         let text = format!("{}: {} unanswered", backend.peer, count(backend.waiting));
         page.item("backend", Tone::Warning, &text);

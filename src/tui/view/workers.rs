@@ -44,7 +44,8 @@ fn titles(app: &App, columns: &[(Column, usize)], style: Style) -> Line<'static>
         // The indent of the signs in front of a verdict.
         let indent = if *column == Column::Verdict { "   " } else { "" };
         let title = format!("{indent}{}{}", column.title(), if sorted { arrow } else { "" });
-        let text = if column.is_number() { right(style, &title, *width) } else { cell(style, &title, *width) };
+        let text =
+            if column.is_number() { right(style, &title, *width) } else { cell(style, &title, *width) };
         spans.push(Span::styled(text, painted(style, if sorted { Tone::Strong } else { Tone::Faint })));
         spans.push(Span::raw(" "));
     }
