@@ -46,7 +46,7 @@ fn main() -> Fallible<()> {
         at_most: SETTLE + 2 * SPAN,
     });
     println!("under load:    {}", share(measure(portal.arbiter_pid)?));
-    load.stop();
+    println!("               {} answers meanwhile", load.stop().answers);
     portal.down();
     Ok(())
 }

@@ -31,6 +31,7 @@ use crate::report::style::ColorWhen;
 Examples:
   stallscope 4242                      the server that process 4242 belongs to
   stallscope --port 8000               the server that listens on port 8000
+  stallscope top 4242                  watch it live
   stallscope demo                      see it work: a server with a fault, and its diagnosis
   stallscope diagnose --help           all about the look itself
 

@@ -149,10 +149,10 @@ impl Rolling {
     /// Running stacks are not read at every tick: the thread's newest one counts.
     fn innermost(&self, sample: &ThreadSample) -> Option<Frame> {
         let id = sample.stack.or_else(|| {
-            let ticks = self.records.iter().rev().filter_map(tick_of).take(MOST_TICKS_BACK);
+            let mut ticks = self.records.iter().rev().filter_map(tick_of).take(MOST_TICKS_BACK);
             let same =
                 |tick: &Tick| tick.samples.iter().find(|s| (s.pid, s.tid) == (sample.pid, sample.tid))?.stack;
-            ticks.filter_map(same).next()
+            ticks.find_map(same)
         })?;
         let (frames, _) = self.stacks.get(id as usize)?;
         self.frames.get(*frames.first()? as usize).cloned()

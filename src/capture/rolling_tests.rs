@@ -256,9 +256,9 @@ fn live_numbers_are_those_of_the_last_second() {
             frozen: false,
         })
     };
-    [host(2 * S, 0, 0), group(2 * S, 0), host(3 * S, 150, 200), group(3 * S, S / 10)]
-        .into_iter()
-        .for_each(|record| rolling.push(record));
+    for record in [host(2 * S, 0, 0), group(2 * S, 0), host(3 * S, 150, 200), group(3 * S, S / 10)] {
+        rolling.push(record);
+    }
     let live = rolling.live();
     let worker = live.processes.iter().find(|p| p.pid == 4_241).unwrap();
     assert_eq!((worker.cpu, worker.run_queue), (Some(0.5), Some(0.25)));

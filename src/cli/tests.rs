@@ -135,7 +135,8 @@ fn the_live_view_takes_the_same_targets_and_its_own_options() {
 
 #[test]
 fn every_help_fits_one_screen_and_shows_examples() {
-    let verbs = ["", "diagnose", "top", "portal", "portal up", "portal down", "portal faults", "demo", "generate"];
+    let verbs =
+        ["", "diagnose", "top", "portal", "portal up", "portal down", "portal faults", "demo", "generate"];
     for verb in verbs {
         for flag in ["-h", "--help"] {
             let error = typed(&format!("stallscope {verb} {flag}")).unwrap_err();

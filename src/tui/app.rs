@@ -100,8 +100,8 @@ pub struct App {
     pub help: bool,
     /// Whether the picture is held.
     pub paused: bool,
-    /// Whether the page of the selected worker is open.
-    pub page: bool,
+    /// What is open: the list, or the page of the selected worker. It is also whose keys are valid.
+    pub open: Place,
     /// First line of the page that is shown.
     pub scroll: usize,
     /// Lines that the page could be scrolled, as last drawn.
@@ -119,8 +119,8 @@ pub struct App {
     /// Something to tell once.
     pub message: Option<String>,
     selected: Option<Id>,
-    chosen: bool,
-    place: usize,
+    /// The selected row's place, once somebody has chosen.
+    place: Option<usize>,
     second: u64,
 }
 
@@ -131,7 +131,7 @@ impl Default for App {
             rows: BTreeMap::new(),
             help: false,
             paused: false,
-            page: false,
+            open: Place::List,
             scroll: 0,
             most_scroll: 0,
             screen: 10,
@@ -141,8 +141,7 @@ impl Default for App {
             inverted: false,
             message: None,
             selected: None,
-            chosen: false,
-            place: 0,
+            place: None,
             second: 0,
         }
     }
@@ -247,26 +246,29 @@ impl App {
     /// is on the first: sorted by verdict, that is who needs it most.
     fn hold_selection(&mut self) {
         let ids: Vec<Id> = self.visible().iter().map(|row| row.id).collect();
-        if !self.chosen && !self.page {
-            self.selected = None;
-            self.place = 0;
+        if self.place.is_none() && !self.on_page() {
+            self.selected = ids.first().copied();
+            return;
         }
         match self.selected.and_then(|id| ids.iter().position(|other| *other == id)) {
-            Some(place) => self.place = place,
+            Some(place) => self.place = Some(place),
             // A page stays open on the process that it is about, as long as that is known.
-            None if self.page && self.selected().is_some() => {}
+            None if self.on_page() && self.selected().is_some() => {}
             None => {
-                self.place = self.place.min(ids.len().saturating_sub(1));
-                self.selected = ids.get(self.place).copied();
-                self.page &= self.selected.is_some();
+                let place = self.place.unwrap_or(0).min(ids.len().saturating_sub(1));
+                self.place = Some(place);
+                self.selected = ids.get(place).copied();
+                if self.selected.is_none() {
+                    self.open = Place::List;
+                }
             }
         }
     }
 
-    /// The place whose keys are valid.
+    /// Whether the page of a worker is open.
     #[must_use]
-    pub const fn keys(&self) -> Place {
-        if self.page { Place::Page } else { Place::List }
+    pub fn on_page(&self) -> bool {
+        self.open == Place::Page
     }
 
     /// Does what a key asks for.
@@ -284,11 +286,12 @@ impl App {
             Action::Interrupt => return Effect::Quit { interrupted: true, print: false },
             Action::Help => self.help = !self.help,
             Action::Back => self.back(),
-            Action::Open => {
-                self.page = self.selected().is_some();
-                self.chosen |= self.page;
+            Action::Open if self.selected().is_some() => {
+                self.open = Place::Page;
+                self.place.get_or_insert(0);
                 self.scroll = 0;
             }
+            Action::Open => {}
             Action::Up => self.go(-1),
             Action::Down => self.go(1),
             Action::PageUp => self.go(-(self.screen.max(2) as isize - 1)),
@@ -319,8 +322,8 @@ impl App {
     }
 
     fn back(&mut self) {
-        if self.page {
-            self.page = false;
+        if self.on_page() {
+            self.open = Place::List;
         } else {
             self.filter.clear();
         }
@@ -328,24 +331,24 @@ impl App {
 
     fn go(&mut self, by: isize) {
         let moved = |from: usize, most: usize| from.saturating_add_signed(by).min(most);
-        if self.page {
+        if self.on_page() {
             self.scroll = moved(self.scroll, self.most_scroll);
         } else {
-            self.select(moved(self.place, usize::MAX));
+            self.select(moved(self.place.unwrap_or(0), usize::MAX));
         }
     }
 
     fn turn_page(&mut self, by: isize) {
         let count = self.visible().len().max(1);
-        self.select((self.place as isize + by).rem_euclid(count as isize) as usize);
+        self.select((self.place.unwrap_or(0) as isize + by).rem_euclid(count as isize) as usize);
         self.scroll = 0;
     }
 
     fn select(&mut self, place: usize) {
-        self.chosen = true;
         let ids: Vec<Id> = self.visible().iter().map(|row| row.id).collect();
-        self.place = place.min(ids.len().saturating_sub(1));
-        self.selected = ids.get(self.place).copied();
+        let place = place.min(ids.len().saturating_sub(1));
+        self.place = Some(place);
+        self.selected = ids.get(place).copied();
     }
 
     fn choose(&mut self, by: isize) {

@@ -91,7 +91,7 @@ fn every_column_sorts() {
 fn enter_opens_and_escape_closes_and_never_quits() {
     let mut app = app(2);
     code(&mut app, KeyCode::Enter);
-    assert!(app.page);
+    assert!(app.on_page());
     app.most_scroll = 5;
     keys(&mut app, "jjj");
     assert_eq!((app.scroll, selected(&app)), (3, ARBITER + 1), "on a page, down scrolls");
@@ -105,7 +105,7 @@ fn enter_opens_and_escape_closes_and_never_quits() {
     for _ in 0..3 {
         assert_eq!(code(&mut app, KeyCode::Esc), Effect::None);
     }
-    assert!(!app.page);
+    assert!(!app.on_page());
 }
 
 #[test]
@@ -228,5 +228,5 @@ fn nothing_seen_yet_is_no_trouble() {
     for (code, modifiers) in super::super::keys::KEYS.iter().flat_map(|b| b.keys) {
         press(&mut app, KeyEvent::new(*code, *modifiers));
     }
-    assert!(app.selected().is_none() && !app.page);
+    assert!(app.selected().is_none() && !app.on_page());
 }

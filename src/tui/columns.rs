@@ -73,6 +73,9 @@ const BY_NEED: [Column; 10] = [
     Column::Turns,
 ];
 
+/// Columns that [`Column::Now`] gets before the less needed ones come.
+const NOW_MORE: usize = 10;
+
 impl Column {
     /// Its title.
     #[must_use]
@@ -169,13 +172,19 @@ impl Column {
 pub fn fit(width: usize) -> Vec<(Column, usize)> {
     let mut chosen: Vec<Column> = Vec::new();
     let mut left = width;
+    let mut more = 0;
     for column in BY_NEED {
         if let Some(rest) = left.checked_sub(column.width() + 1) {
             left = rest;
             chosen.push(column);
         }
+        // With a history beside it, what it is in gets room to be told in full before the rest comes.
+        if column == Column::History {
+            more = left.min(NOW_MORE);
+            left -= more;
+        }
     }
-    let wide = |column: Column| column.width() + if column == Column::Now { left } else { 0 };
+    let wide = |column: Column| column.width() + if column == Column::Now { left + more } else { 0 };
     ALL.into_iter().filter(|column| chosen.contains(column)).map(|column| (column, wide(column))).collect()
 }
 
@@ -247,7 +256,7 @@ mod tests {
                 assert!(columns.iter().any(|(c, _)| *c == needed), "{needed:?} in {width}");
             }
         }
-        assert_eq!(fit(98).len(), ALL.len());
+        assert_eq!(fit(108).len(), ALL.len());
         assert!(fit(78).iter().any(|(c, _)| *c == Column::History));
     }
 

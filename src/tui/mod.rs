@@ -25,7 +25,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 
 use crate::report::style::Style;
 use app::{App, Effect, Snapshot};
-use terminal::Screen;
+use terminal::{Came, Screen};
 
 /// The newest snapshot: written by the looking side, read by this one, never a queue.
 #[derive(Debug, Default)]
@@ -57,6 +57,8 @@ pub enum Left {
     Interrupted,
     /// The outside said so: a signal, or the target's end.
     Ended,
+    /// The terminal is gone.
+    HungUp,
 }
 
 /// What the view needs from the side that looks.
@@ -89,33 +91,58 @@ pub fn run(source: &mut dyn Source, style: Style, frames_per_s: u32) -> io::Resu
             screen.terminal.draw(|frame| view::draw(&mut app, style, frame))?;
         }
         // A key is answered at once, the numbers at the next frame.
-        while !changed && event::poll(next.saturating_duration_since(Instant::now()))? {
-            changed = true;
-            let effect = match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => press(&mut app, key),
-                _ => Effect::None,
-            };
-            match effect {
-                Effect::None => {}
-                Effect::Quit { interrupted: true, .. } => return Ok((Left::Interrupted, app)),
-                Effect::Quit { print, .. } => return Ok((Left::Quit { print }, app)),
-                Effect::Write => app.message = Some(source.write(&app.shown)),
-                Effect::Reset => {
-                    source.hold(false);
-                    source.reset();
+        while !changed {
+            let came = terminal::wait(next.saturating_duration_since(Instant::now()));
+            if came == Came::HungUp {
+                return Ok((Left::HungUp, app));
+            }
+            if source.over() {
+                return Ok((Left::Ended, app));
+            }
+            while event::poll(Duration::ZERO)? {
+                changed = true;
+                if let Some(left) = react(&mut app, source, &mut screen, &event::read()?)? {
+                    return Ok((left, app));
                 }
-                Effect::Redraw => screen.terminal.clear()?,
-                Effect::Suspend => screen.suspend()?,
-                Effect::Pause(held) => source.hold(held),
+            }
+            if came == Came::Nothing {
+                break;
             }
         }
     }
 }
 
+/// Acts on what was typed; says whether the view is left.
+fn react(
+    app: &mut App,
+    source: &mut dyn Source,
+    screen: &mut Screen,
+    event: &Event,
+) -> io::Result<Option<Left>> {
+    let effect = match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => press(app, *key),
+        _ => Effect::None,
+    };
+    match effect {
+        Effect::None => {}
+        Effect::Quit { interrupted: true, .. } => return Ok(Some(Left::Interrupted)),
+        Effect::Quit { print, .. } => return Ok(Some(Left::Quit { print })),
+        Effect::Write => app.message = Some(source.write(&app.shown)),
+        Effect::Reset => {
+            source.hold(false);
+            source.reset();
+        }
+        Effect::Redraw => screen.terminal.clear()?,
+        Effect::Suspend => screen.suspend()?,
+        Effect::Pause(held) => source.hold(held),
+    }
+    Ok(None)
+}
+
 /// What a key does: a letter of the filter while one is typed, else what the table says.
 pub fn press(app: &mut App, key: KeyEvent) -> Effect {
     if app.typing.is_none() {
-        return keys::action(key, app.keys()).map_or(Effect::None, |action| app.update(action));
+        return keys::action(key, app.open).map_or(Effect::None, |action| app.update(action));
     }
     let plain = !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
     match key.code {

@@ -4,9 +4,13 @@
 //! left to the terminal: what is on the screen can be selected and copied.
 
 use std::io::{self, Stdout, Write, stdout};
+use std::os::fd::AsFd;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ratatui::Terminal;
@@ -57,6 +61,37 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
+    }
+}
+
+/// What came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// Something was typed, or a signal came: look what it is.
+    Something,
+    /// Nothing in that time.
+    Nothing,
+    /// The terminal has hung up.
+    HungUp,
+}
+
+/// Waits for something typed. The library's own wait never returns once the terminal has hung up, so it is asked only
+/// when there is something to read.
+#[must_use]
+pub fn wait(at_most: Duration) -> Came {
+    let input = std::io::stdin();
+    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(0) => Came::Nothing,
+        // A signal that is ours to act on, or a new size.
+        Err(Errno::EINTR) => Came::Something,
+        Err(_) => Came::HungUp,
+        Ok(_) => {
+            let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+            let gone = fds[0].revents().is_none_or(|events| events.intersects(hung_up));
+            if gone { Came::HungUp } else { Came::Something }
+        }
     }
 }
 

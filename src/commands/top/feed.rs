@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::judge::Judge;
 use super::player;
@@ -22,6 +25,9 @@ use crate::report::output::Output;
 use crate::target::Server;
 use crate::tui::app::Snapshot;
 use crate::tui::{Latest, Source};
+
+/// Time in which the view must have ended after its terminal has.
+const HUNG_UP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the view wants of the looking thread.
 #[derive(Debug, Default)]
@@ -53,13 +59,9 @@ impl Control {
     }
 
     /// Waits until something else is wanted, or for a time.
-    pub fn wait<'c>(
-        &'c self,
-        wanted: MutexGuard<'c, Wanted>,
-        at_most: std::time::Duration,
-    ) -> MutexGuard<'c, Wanted> {
-        let waited = self.changed.wait_timeout(wanted, at_most);
-        waited.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
+    pub fn wait<'c>(&'c self, wanted: MutexGuard<'c, Wanted>, at_most: Duration) -> MutexGuard<'c, Wanted> {
+        let result = self.changed.wait_timeout(wanted, at_most);
+        result.map_or_else(|e| e.into_inner().0, |(guard, _)| guard)
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {
@@ -160,7 +162,7 @@ fn looking(args: &TopArgs, latest: Arc<Latest>, control: Arc<Control>) -> Result
         };
         let _ = ready.send(Ok(()));
         let mut judge = Judge::live(recorder.header().clone(), window_ns, values);
-        let mut until_ns = 0;
+        let (mut until_ns, mut hung_up) = (0, None);
         while !recorder.ended() {
             until_ns += piece_ns;
             recorder.sample(until_ns, &control.stop)?;
@@ -171,6 +173,13 @@ fn looking(args: &TopArgs, latest: Arc<Latest>, control: Arc<Control>) -> Result
             // Pieces that were missed, while the machine or this program was suspended, are not made up for.
             until_ns = until_ns.max(snapshot.live.at_ns);
             latest.publish(snapshot);
+            // Where the drawing thread hangs on a terminal that is gone, nobody would ever end us.
+            if signals::caught() == Some(Signal::SIGHUP) {
+                let since = *hung_up.get_or_insert_with(Instant::now);
+                if since.elapsed() > HUNG_UP_PATIENCE {
+                    std::process::exit(129);
+                }
+            }
         }
         Ok(())
     })?;

@@ -35,6 +35,13 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     let shown = tui::run(&mut feed, style, args.fps);
     // The terminal is the user's again from here on. What went wrong over there comes before what went wrong here.
     feed.end()?;
+    if let Some(signal) = signals::caught() {
+        return Ok(match signal {
+            OsSignal::SIGHUP => 129,
+            OsSignal::SIGTERM => 143,
+            _ => 130,
+        });
+    }
     let (left, app) = shown.map_err(|e| {
         Error::new(ErrorKind::Io, "the terminal cannot be used", e.to_string()).remedy(instead(args))
     })?;
@@ -46,16 +53,13 @@ pub fn run(args: &TopArgs) -> Result<u8> {
             Ok(0)
         }
         Left::Interrupted => Ok(130),
-        Left::Ended => match signals::caught() {
-            Some(OsSignal::SIGHUP) => Ok(129),
-            Some(OsSignal::SIGTERM) => Ok(143),
-            Some(_) => Ok(130),
-            None => {
-                say(&app, style, Detail::Quiet)?;
-                Err(Error::new(ErrorKind::Gone, "the server has ended", "none of its processes is left")
-                    .remedy("the last verdicts stand above"))
-            }
-        },
+        // Without a signal: the terminal itself is gone, and nobody is left to tell.
+        Left::HungUp => Ok(129),
+        Left::Ended => {
+            say(&app, style, Detail::Quiet)?;
+            Err(Error::new(ErrorKind::Gone, "the server has ended", "none of its processes is left")
+                .remedy("the last verdicts stand above"))
+        }
     }
 }
 

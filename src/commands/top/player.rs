@@ -13,7 +13,7 @@ use crate::tui::app::Snapshot;
 /// Time between two snapshots.
 const STEP: Duration = Duration::from_millis(100);
 /// While nothing moves, nothing is to do until something else is wanted.
-const LONG: Duration = Duration::from_secs(3_600);
+const LONG: Duration = Duration::from_hours(1);
 
 /// A capture being played.
 pub struct Tape<'c> {

@@ -19,12 +19,12 @@ pub fn line(app: &App, style: Style, width: usize) -> Line<'static> {
     }
     let mut spans: Vec<Span<'static>> = Vec::new();
     let mut used = 0;
-    if !app.filter.is_empty() && !app.page {
+    if !app.filter.is_empty() && !app.on_page() {
         let text = format!("only \"{}\"  ", app.filter);
         used += text.width();
         spans.push(span(style, Tone::Warning, &text));
     }
-    for binding in footer(app.keys()) {
+    for binding in footer(app.open) {
         let text = format!(" {}  ", binding.short);
         let more = binding.shown.width() + text.width();
         if used + more > width {

@@ -38,7 +38,7 @@ pub fn draw(app: &mut App, style: Style, frame: &mut Frame<'_>) {
     put(frame, top, lines);
     if app.help {
         put(frame, middle, help::lines(style, middle.width as usize, middle.height as usize));
-    } else if app.page {
+    } else if app.on_page() {
         page::draw(app, style, frame, middle);
     } else {
         workers::draw(app, style, frame, middle);
