@@ -21,6 +21,8 @@ const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// The older request for TCP sockets: the only one that lists both families in one walk over the kernel's table.
+const TCPDIAG_GETSOCK: u16 = 18;
 
 const AF_UNIX: u8 = 1;
 /// Address family of IPv4.
@@ -31,6 +33,12 @@ const IPPROTO_TCP: u8 = 6;
 
 /// `struct inet_diag_req_v2`: family, protocol, extensions, padding, u32 states, then a socket id (all zero: any).
 const INET_REQUEST_BYTES: usize = 56;
+/// `struct inet_diag_req`: family, two lengths, extensions, a socket id, u32 states, u32 tables.
+const BOTH_REQUEST_BYTES: usize = 60;
+const BOTH_REQUEST_STATES: usize = 52;
+/// `struct inet_diag_sockid`: ports, addresses, interface, cookie.
+const SOCKET_ID_BYTES: usize = 48;
+const INET_SOCKET_ID: usize = 4;
 /// Attribute with a `struct tcp_info`; asked for by bit number - 1.
 const INET_DIAG_INFO: u16 = 2;
 /// All states but `SYN_RECV` (3), `TIME_WAIT` (6), `CLOSE` (7) and `NEW_SYN_RECV` (12): those belong to no descriptor
@@ -70,24 +78,58 @@ const UNIX_DIAG_PEER: u16 = 2;
 /// `struct unix_diag_rqlen`: u32 receive queue, u32 send queue; for a listener, connections waiting and backlog.
 const UNIX_DIAG_RQLEN: u16 = 4;
 
-fn request(sequence: u32, body: &[u8]) -> Vec<u8> {
+fn request(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(NL_HEADER_BYTES + body.len());
     message.extend(((NL_HEADER_BYTES + body.len()) as u32).to_ne_bytes());
-    message.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     message.extend(sequence.to_ne_bytes());
     message.extend(0_u32.to_ne_bytes());
     message.extend(body);
     message
 }
 
+const WITH_COUNTERS: u8 = 1 << (INET_DIAG_INFO - 1);
+
 /// Asks for all TCP sockets of a family, with their counters.
 #[must_use]
 pub fn tcp_request(family: u8, sequence: u32) -> Vec<u8> {
-    let mut body = vec![family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0];
+    let mut body = vec![family, IPPROTO_TCP, WITH_COUNTERS, 0];
     body.extend(STATES_WITH_A_DESCRIPTOR.to_ne_bytes());
     body.resize(INET_REQUEST_BYTES, 0);
-    request(sequence, &body)
+    request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, &body)
+}
+
+/// Asks for all TCP sockets of both families, with their counters.
+#[must_use]
+pub fn tcp_request_of_both(sequence: u32) -> Vec<u8> {
+    let mut body = vec![AF_INET, 0, 0, WITH_COUNTERS];
+    body.resize(BOTH_REQUEST_STATES, 0);
+    body.extend(STATES_WITH_A_DESCRIPTOR.to_ne_bytes());
+    body.resize(BOTH_REQUEST_BYTES, 0);
+    request(TCPDIAG_GETSOCK, NLM_F_DUMP, sequence, &body)
+}
+
+/// What names one TCP socket to the kernel, so that it is found without a walk: family and socket id with its cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpName {
+    family: u8,
+    id: [u8; SOCKET_ID_BYTES],
+}
+
+/// The name in a message about a TCP socket.
+#[must_use]
+pub fn tcp_name(body: &[u8]) -> Option<TcpName> {
+    Some(TcpName { family: *body.first()?, id: array_at(body, INET_SOCKET_ID)? })
+}
+
+/// Asks for one TCP socket, with its counters.
+#[must_use]
+pub fn tcp_request_of_one(name: &TcpName, sequence: u32) -> Vec<u8> {
+    let mut body = vec![name.family, IPPROTO_TCP, WITH_COUNTERS, 0];
+    body.extend(u32::MAX.to_ne_bytes());
+    body.extend(name.id);
+    request(SOCK_DIAG_BY_FAMILY, 0, sequence, &body)
 }
 
 /// Asks for all unix sockets, with names, peers and queues.
@@ -98,7 +140,7 @@ pub fn unix_request(sequence: u32) -> Vec<u8> {
     body.extend(0_u32.to_ne_bytes());
     body.extend((UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN).to_ne_bytes());
     body.resize(UNIX_REQUEST_BYTES, 0);
-    request(sequence, &body)
+    request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, &body)
 }
 
 /// One message of an answer.
@@ -126,7 +168,7 @@ pub fn next_message<'a>(datagram: &mut &'a [u8], sequence: u32) -> Option<Messag
         *datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
         match kind {
             _ if !ours => {}
-            SOCK_DIAG_BY_FAMILY => return Some(Message::Socket(body)),
+            SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => return Some(Message::Socket(body)),
             // A dump may end with an error number instead of zero (an unloadable handler, for one).
             NLMSG_DONE => match u32_at(body, 0).map_or(0, |code| (code as i32).saturating_neg()) {
                 0 => return Some(Message::Done { inconsistent: flags & NLM_F_DUMP_INTR != 0 }),

@@ -17,8 +17,7 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = request(SEQUENCE, body);
-    bytes[NL_TYPE..NL_TYPE + 2].copy_from_slice(&kind.to_ne_bytes());
+    let mut bytes = request(kind, flags, SEQUENCE, body);
     bytes[NL_FLAGS..NL_FLAGS + 2].copy_from_slice(&flags.to_ne_bytes());
     bytes
 }
@@ -49,6 +48,9 @@ fn a_datagram_is_taken_apart() {
 #[test]
 fn sizes_are_those_of_the_kernels_structures() {
     assert_eq!(tcp_request(AF_INET, 1).len(), NL_HEADER_BYTES + 56);
+    assert_eq!(tcp_request_of_both(1).len(), NL_HEADER_BYTES + 60);
+    let name = TcpName { family: AF_INET, id: [1; SOCKET_ID_BYTES] };
+    assert_eq!(tcp_request_of_one(&name, 1).len(), NL_HEADER_BYTES + 56);
     assert_eq!(unix_request(1).len(), NL_HEADER_BYTES + 24);
 }
 

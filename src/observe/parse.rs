@@ -224,6 +224,29 @@ pub fn wchan(text: &[u8]) -> Option<&str> {
     (!name.is_empty() && name != "0").then_some(name)
 }
 
+/// Kernel functions that only ever sleep so that a signal wakes them (state `S`): the waits of `epoll_wait`, `poll`,
+/// `select`, `futex` and `nanosleep` from Linux 4.x to 6.18. Whoever sleeps there is neither stopped nor waiting for
+/// storage, so its state letter need not be read.
+const INTERRUPTIBLE: [&str; 10] = [
+    "ep_poll",
+    "do_epoll_wait",
+    "do_sys_poll",
+    "poll_schedule_timeout",
+    "do_select",
+    "futex_wait_queue",
+    "futex_wait_queue_me",
+    "futex_do_wait",
+    "do_nanosleep",
+    "hrtimer_nanosleep",
+];
+
+/// Whether sleeping in a kernel function means state `S`.
+#[must_use]
+pub fn is_interruptible(wchan: &str) -> bool {
+    // A function may be split by the compiler: `ep_poll.constprop.0`.
+    INTERRUPTIBLE.contains(&wchan.split('.').next().unwrap_or_default())
+}
+
 #[cfg(test)]
 #[path = "parse_tests.rs"]
 mod tests;

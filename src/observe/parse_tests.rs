@@ -131,3 +131,21 @@ proptest! {
         prop_assert_eq!(stat(&text), Some(expected));
     }
 }
+
+#[test]
+fn functions_that_may_sleep_otherwise_are_not_taken_for_interruptible() {
+    for name in ["ep_poll", "do_epoll_wait.isra.0", "futex_do_wait", "hrtimer_nanosleep"] {
+        assert!(is_interruptible(name), "{name}");
+    }
+    for name in [
+        "do_signal_stop",
+        "ptrace_stop",
+        "folio_wait_bit_common",
+        "io_schedule",
+        "wait_woken",
+        "",
+        "ep_poll_x",
+    ] {
+        assert!(!is_interruptible(name), "{name}");
+    }
+}

@@ -4,6 +4,9 @@
 //! Takes the inodes and ports that matter, gives [`Socket`](crate::capture::model::Socket)s. It answers for the
 //! network namespace of the tool, so it is only opened for a target that lives in the same one; for another,
 //! [`super::sockets`] remains. It needs no right. Must never change a socket (the same protocol could close one).
+//!
+//! A list of TCP sockets costs a walk over the kernel's whole table of connections, milliseconds on a large machine
+//! however few there are. Sockets that are known by name are found without it, by [`SockDiag::tcp_again`].
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,9 +18,10 @@ use nix::sys::socket::{
 use nix::sys::stat::stat;
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use super::diag_wire::{self, Message};
+use super::diag_wire::{self, Message, TcpName};
 use super::kernel_file::{ProcDir, Unseen};
 use super::sockets::{Kept, Wanted};
+use crate::capture::model::Socket;
 
 /// The kernel fills a datagram of a dump up to 32 KiB.
 const DATAGRAM_BYTES: usize = 64 * 1024;
@@ -59,6 +63,8 @@ pub struct SockDiag {
     channel: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
+    names: HashMap<u64, TcpName>,
+    one_by_one: bool,
 }
 
 impl SockDiag {
@@ -76,23 +82,102 @@ impl SockDiag {
             SockProtocol::NetlinkSockDiag,
         )?;
         setsockopt(&channel, sockopt::ReceiveTimeout, &TimeVal::milliseconds(ANSWER_LIMIT_MS))?;
-        Ok(Self { channel, sequence: 0, buffer: vec![0; DATAGRAM_BYTES] })
+        Ok(Self {
+            channel,
+            sequence: 0,
+            buffer: vec![0; DATAGRAM_BYTES],
+            names: HashMap::new(),
+            one_by_one: false,
+        })
     }
 
     /// TCP connections and listeners. The backlog of a listener is its `send_queue`.
     pub fn tcp(&mut self, wanted: &Wanted) -> Result<Kept, NoDiagnosis> {
+        if !self.one_by_one {
+            match self.tcp_list(diag_wire::tcp_request_of_both, wanted, Kept::default()) {
+                // The older request may be left out of a kernel.
+                Err(NoDiagnosis::Refused(_)) => self.one_by_one = true,
+                other => return other,
+            }
+        }
         let mut kept = Kept::default();
         for family in [diag_wire::AF_INET, diag_wire::AF_INET6] {
-            self.dump(
-                |sequence| diag_wire::tcp_request(family, sequence),
-                |body| {
-                    if let Some(socket) = diag_wire::tcp_socket(body) {
-                        kept.offer(socket, wanted);
-                    }
-                },
-            )?;
+            kept = self.tcp_list(|sequence| diag_wire::tcp_request(family, sequence), wanted, kept)?;
         }
         Ok(kept)
+    }
+
+    fn tcp_list(
+        &mut self,
+        request: impl Fn(u32) -> Vec<u8>,
+        wanted: &Wanted,
+        mut kept: Kept,
+    ) -> Result<Kept, NoDiagnosis> {
+        let mut names = std::mem::take(&mut self.names);
+        names.retain(|inode, _| wanted.inodes.contains(inode));
+        let answer = self.dump(request, |body| {
+            let Some(socket) = diag_wire::tcp_socket(body) else { return };
+            if socket.inode != 0 && wanted.keeps(&socket) {
+                names.extend(diag_wire::tcp_name(body).map(|name| (socket.inode, name)));
+            }
+            kept.offer(socket, wanted);
+        });
+        self.names = names;
+        answer.map(|()| kept)
+    }
+
+    /// How many sockets [`SockDiag::tcp_again`] would ask for.
+    #[must_use]
+    pub fn tcp_known(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether the name of a TCP socket is known.
+    #[must_use]
+    pub fn knows_tcp(&self, inode: u64) -> bool {
+        self.names.contains_key(&inode)
+    }
+
+    /// Those of the sockets of the last list that still exist and are wanted, each asked for by its name.
+    pub fn tcp_again(&mut self, wanted: &Wanted) -> Result<Kept, NoDiagnosis> {
+        let mut kept = Kept::default();
+        let mut names = std::mem::take(&mut self.names);
+        let mut failed = None;
+        names.retain(|inode, name| {
+            if failed.is_some() || !wanted.inodes.contains(inode) {
+                return failed.is_some();
+            }
+            match self.one(name) {
+                Ok(Some(socket)) if socket.inode == *inode => {
+                    kept.offer(socket, wanted);
+                    true
+                }
+                Ok(_) => false,
+                Err(why) => {
+                    failed = Some(why);
+                    true
+                }
+            }
+        });
+        self.names = names;
+        failed.map_or(Ok(kept), Err)
+    }
+
+    /// One socket; `None` when there is no such one any more.
+    fn one(&mut self, name: &TcpName) -> Result<Option<Socket>, NoDiagnosis> {
+        let mut found = None;
+        let asked = self.ask(
+            |sequence| diag_wire::tcp_request_of_one(name, sequence),
+            |body| {
+                found = diag_wire::tcp_socket(body);
+                true
+            },
+        );
+        match asked {
+            // It is closed, or others took its addresses.
+            Err(NoDiagnosis::Refused(Errno::ENOENT | Errno::ESTALE)) => Ok(None),
+            other => other.map(|()| found),
+        }
     }
 
     /// Unix sockets, each with the name of its peer if that has one.
@@ -117,11 +202,23 @@ impl SockDiag {
         Ok(kept)
     }
 
-    /// Sends a request and hands out the sockets of the answer.
+    /// Sends a request for a list and hands out its sockets.
     fn dump(
         &mut self,
         request: impl Fn(u32) -> Vec<u8>,
         mut socket_seen: impl FnMut(&[u8]),
+    ) -> Result<(), NoDiagnosis> {
+        self.ask(request, |body| {
+            socket_seen(body);
+            false
+        })
+    }
+
+    /// Sends a request and hands out the sockets of the answer until the list ends or one is said to be the last.
+    fn ask(
+        &mut self,
+        request: impl Fn(u32) -> Vec<u8>,
+        mut is_last: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), NoDiagnosis> {
         self.sequence = self.sequence.wrapping_add(1);
         send(self.channel.as_raw_fd(), &request(self.sequence), MsgFlags::empty())?;
@@ -136,7 +233,8 @@ impl SockDiag {
             }
             while let Some(message) = diag_wire::next_message(&mut datagram, self.sequence) {
                 match message {
-                    Message::Socket(body) => socket_seen(body),
+                    Message::Socket(body) if is_last(body) => return Ok(()),
+                    Message::Socket(_) => {}
                     // Sockets that come and go during the dump are normal and make no other entry wrong.
                     Message::Done { .. } => return Ok(()),
                     Message::Error(errno) => return Err(NoDiagnosis::Refused(Errno::from_raw(errno))),
@@ -192,6 +290,38 @@ mod tests {
         assert_eq!((answered.receive_queue, counters.bytes_received), (0, 5));
         // The acknowledgement may be delayed; the bytes are then still in the queue.
         assert_eq!(counters.bytes_acked + answered.send_queue, 14);
+    }
+
+    #[test]
+    fn known_sockets_are_found_again_without_a_list() {
+        let mut diagnosis = diagnosis();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                eprintln!("SKIPPED: {address} cannot be bound here");
+                continue;
+            };
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            let inodes = [inode(&listener), inode(&server)];
+            let wanted = Wanted { inodes: inodes.into(), ..Wanted::default() };
+            assert_eq!(diagnosis.tcp(&wanted).unwrap().sockets.len(), 2, "{address}");
+            assert_eq!(diagnosis.tcp_known(), 2);
+
+            client.write_all(b"unread").unwrap();
+            let _waiting = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let again = diagnosis.tcp_again(&wanted).unwrap().sockets;
+            let queue = |i: u64| again.iter().find(|s| s.inode == i).unwrap().receive_queue;
+            assert_eq!((queue(inodes[0]), queue(inodes[1])), (1, 6), "{address}");
+
+            drop(server);
+            let again = diagnosis.tcp_again(&wanted).unwrap().sockets;
+            assert_eq!(
+                again.iter().map(|s| s.inode).collect::<Vec<_>>(),
+                [inodes[0]],
+                "{address}: the other is closed"
+            );
+            assert_eq!(diagnosis.tcp_known(), 1);
+        }
     }
 
     #[test]

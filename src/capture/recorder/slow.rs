@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::sockets::SocketWatch;
 use super::sources::{Source, Sources};
 use super::watched::Watched;
 use crate::capture::model::{
@@ -18,11 +19,7 @@ use crate::observe::heartbeat::{self, HeartbeatFile};
 use crate::observe::host::HostFiles;
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::readiness::{NotAsked, Readiness};
-use crate::observe::sock_diag::SockDiag;
-use crate::observe::sockets::{SocketFiles, Table, Wanted};
 
-/// Most sockets written per round.
-const MAX_SOCKETS: usize = 4_096;
 /// Descriptors of a process from which listing it takes long enough to do it less often.
 const MANY_DESCRIPTORS: usize = 1_000;
 /// Most watched descriptors of a process that `poll` is asked about.
@@ -52,18 +49,16 @@ struct Kept {
     readiness: Option<Readiness>,
     cgroup: Looked<CpuGroup>,
     ever_ready: HashSet<i32>,
+    /// Slices of the process at the last listing.
+    listed_at: Option<u64>,
     denied: bool,
 }
 
 /// The sources of the slow round.
 pub struct Slow {
     kept: HashMap<i32, Kept>,
-    diag: Option<SockDiag>,
-    files: SocketFiles,
+    sockets: SocketWatch,
     host: Option<HostFiles>,
-    ports: HashSet<u16>,
-    others: HashMap<u64, Socket>,
-    nowhere: HashSet<u64>,
     round: u64,
     blind: Vec<BlindSpot>,
 }
@@ -73,30 +68,8 @@ impl Slow {
     #[must_use]
     pub fn open(head: &ProcDir) -> Self {
         let mut blind = Vec::new();
-        let diag = match SockDiag::open(head) {
-            Ok(diag) => Some(diag),
-            Err(why) => {
-                blind.push(BlindSpot {
-                    what: "requests in flight and their ages".into(),
-                    why: format!("the kernel's socket diagnosis does not answer for this target: {why}"),
-                    remedy:
-                        "run stallscope inside the target's network namespace: nsenter -n -t PID stallscope …"
-                            .into(),
-                });
-                None
-            }
-        };
-        Self {
-            kept: HashMap::new(),
-            diag,
-            files: SocketFiles::new(),
-            host: HostFiles::open().ok(),
-            ports: HashSet::new(),
-            others: HashMap::new(),
-            nowhere: HashSet::new(),
-            round: 0,
-            blind,
-        }
+        let sockets = SocketWatch::open(head, &mut blind);
+        Self { kept: HashMap::new(), sockets, host: HostFiles::open().ok(), round: 0, blind }
     }
 
     /// Whom a process listens for, as last seen.
@@ -155,6 +128,12 @@ impl Slow {
         if kept.fds.len() > MANY_DESCRIPTORS && !round.is_multiple_of(4) {
             return;
         }
+        // Who has not run since has the same descriptors.
+        let slices = process.slices();
+        if slices.is_some() && slices == kept.listed_at {
+            return;
+        }
+        kept.listed_at = slices;
         let listing = descriptors::list(&process.dir);
         sources.count(Source::Descriptors, &listing);
         let fds = match listing {
@@ -212,79 +191,12 @@ impl Slow {
         sources: &mut Sources,
         out: &mut Vec<Record>,
     ) {
-        let is_socket = |d: &&Descriptor| d.link.starts_with("socket:");
-        let inodes: HashSet<u64> =
-            self.kept.values().flat_map(|k| &k.fds).filter(is_socket).filter_map(|d| d.inode).collect();
-        let wanted = Wanted { inodes, ports: self.ports.clone() };
         let Some(any) = processes.values().next() else { return };
-        let mut sockets = Vec::new();
-        let mut answered = false;
-        if let Some(diag) = &mut self.diag {
-            let both = diag.tcp(&wanted).and_then(|tcp| diag.unix(&wanted).map(|unix| (tcp, unix)));
-            match both {
-                Ok((tcp, unix)) => {
-                    sockets.extend(tcp.sockets);
-                    sockets.extend(unix.sockets);
-                    answered = true;
-                }
-                Err(why) => {
-                    self.diag = None;
-                    self.blind.push(BlindSpot {
-                        what: "requests in flight and their ages".into(),
-                        why: format!("the kernel's socket diagnosis failed: {why}"),
-                        remedy: "none needed for the other evidence".into(),
-                    });
-                }
-            }
-        }
-        // The text files list everything but are slow to read (the kernel walks whole tables for TCP): they are asked
-        // for UDP, once per new socket, and for the rest only where the diagnosis does not answer.
-        let known: HashSet<u64> = sockets.iter().map(|s| s.inode).collect();
-        self.others.retain(|inode, _| wanted.inodes.contains(inode));
-        let new = |i: &u64| !known.contains(i) && !self.others.contains_key(i) && !self.nowhere.contains(i);
-        let tables: &[Table] = match answered {
-            false => Table::ALL,
-            true if wanted.inodes.iter().any(new) => &[Table::Udp],
-            true => &[],
-        };
-        if !tables.is_empty()
-            && let Ok(kept) = self.files.read(&any.dir, tables, &wanted)
-        {
-            answered = true;
-            for socket in kept.sockets.into_iter().filter(|s| !known.contains(&s.inode)) {
-                if socket.family == SocketFamily::Udp {
-                    self.others.insert(socket.inode, socket);
-                } else {
-                    sockets.push(socket);
-                }
-            }
-            let found: HashSet<u64> = sockets.iter().map(|s| s.inode).collect();
-            self.nowhere = wanted
-                .inodes
-                .iter()
-                .filter(|i| !found.contains(i) && !self.others.contains_key(i))
-                .copied()
-                .collect();
-        }
-        sockets.extend(self.others.values().cloned());
-        sources.counted(Source::Sockets, answered);
-        if !answered {
-            return;
-        }
-        sockets.sort_by_key(|s| (s.state != SocketState::Listen, s.inode));
-        if sockets.len() > MAX_SOCKETS {
-            sockets.truncate(MAX_SOCKETS);
-            let spot = BlindSpot {
-                what: "some of the sockets".into(),
-                why: format!("there are more than {MAX_SOCKETS}"),
-                remedy: "look at one worker: --only PID".into(),
-            };
-            self.blind.push(spot);
-        }
-        let listening =
-            sockets.iter().filter(|s| s.state == SocketState::Listen && s.family == SocketFamily::Tcp);
-        self.ports.extend(listening.map(|s| s.local_port));
-        out.push(Record::Sockets { at_ns, sockets });
+        let is_socket = |d: &&Descriptor| d.link.starts_with("socket:");
+        let inodes =
+            self.kept.values().flat_map(|k| &k.fds).filter(is_socket).filter_map(|d| d.inode).collect();
+        let seen = self.sockets.round(inodes, &any.dir, sources, &mut self.blind);
+        out.extend(seen.map(|sockets| Record::Sockets { at_ns, sockets }));
     }
 
     /// Each group is read once, for all processes in it.

@@ -12,6 +12,7 @@ use super::sources::{Source, Sources};
 use crate::capture::model::{Doing, ProcessFacts, Record, Role, ThreadCounters, ThreadSample};
 use crate::capture::syscalls::{Wait, describe};
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
+use crate::observe::parse::is_interruptible;
 use crate::observe::thread_files::{ThreadFiles, list_threads};
 use crate::python::reader::{GilHolder, Pace};
 use crate::target::Member;
@@ -64,31 +65,46 @@ impl Watched {
         }
     }
 
-    /// Looks which threads there are, and reads the exact counters of all. `Gone` when the process has ended.
-    pub fn counters(&mut self, context: &mut Context<'_>) -> Result<Vec<ThreadCounters>, Unseen> {
+    /// Looks which threads there are. `Gone` when the process has ended.
+    pub fn refresh(&mut self, context: &mut Context<'_>) -> Result<(), Unseen> {
         let tids = list_threads(&self.dir)?;
         self.threads.retain(|tid, _| tids.binary_search(tid).is_ok() || tids.contains(tid));
-        let mut counters = Vec::with_capacity(tids.len());
         for tid in tids {
             let same = self.same_pid_ns;
-            let thread = self.threads.entry(tid).or_insert_with(|| {
+            self.threads.entry(tid).or_insert_with(|| {
                 let mut files = ThreadFiles::new(Arc::clone(&self.dir), tid);
                 let ns_tid = if same { tid } else { files.status(context.buffer).map_or(tid, |s| s.ns_pid) };
                 Thread { files, ns_tid, last: None }
             });
-            match thread.files.counters(context.buffer) {
-                Ok(one) => counters.push(one),
-                Err(Unseen::Gone | Unseen::Absent) => drop(self.threads.remove(&tid)),
-                Err(_) => {}
-            }
-        }
-        if counters.is_empty() {
-            return Err(Unseen::Gone);
         }
         if let Some(python) = &mut self.python {
             python.refresh();
         }
-        Ok(counters)
+        if self.threads.is_empty() { Err(Unseen::Gone) } else { Ok(()) }
+    }
+
+    /// The exact counters of all threads. `Gone` when the process has ended.
+    pub fn counters(&mut self, context: &mut Context<'_>) -> Result<Vec<ThreadCounters>, Unseen> {
+        let mut counters = Vec::with_capacity(self.threads.len());
+        self.threads.retain(|_, thread| match thread.files.counters(context.buffer) {
+            Ok(one) => {
+                counters.push(one);
+                true
+            }
+            Err(Unseen::Gone | Unseen::Absent) => false,
+            Err(_) => true,
+        });
+        if counters.is_empty() { Err(Unseen::Gone) } else { Ok(counters) }
+    }
+
+    /// Times that its threads were put on a processor, as far as the samples show. As long as this stands still, nothing
+    /// of the process can have changed by its own doing. `None` when it cannot be told.
+    #[must_use]
+    pub fn slices(&self) -> Option<u64> {
+        self.threads.values().try_fold(0_u64, |sum, thread| {
+            let slices = thread.last.as_ref()?.slices;
+            (slices > 0).then(|| sum.wrapping_add(slices))
+        })
     }
 
     /// How many threads are sampled besides the loop's.
@@ -173,9 +189,14 @@ impl Watched {
             holds_gil: None,
         };
         if doing != Doing::Running {
-            sample.state = thread.files.stat(context.buffer).ok().map(|s| s.state);
-            let wchan = thread.files.wchan(context.buffer).ok().flatten().map(str::to_owned);
-            sample.wchan = wchan.map(|name| context.interner.name(&name, context.out));
+            let wchan = thread.files.wchan(context.buffer).ok().flatten();
+            let interruptible = wchan.is_some_and(is_interruptible);
+            sample.wchan = wchan.map(|name| context.interner.name(name, context.out));
+            sample.state = if interruptible {
+                Some('S')
+            } else {
+                thread.files.stat(context.buffer).ok().map(|s| s.state)
+            };
             // Without the right to read `syscall`, the state letter alone tells running from asleep.
             if doing == Doing::Unreadable && sample.state == Some('R') {
                 sample.doing = Doing::Running;

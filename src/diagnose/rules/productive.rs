@@ -3,13 +3,15 @@
 //! **Necessary (saturated):** the thread wants a processor all the time (or all slots are taken), and answers go out.
 //! The trap: with keep-alive clients that always have data a hub hardly polls, so a saturated loop looks blocked; what
 //! tells is that bytes move.
-//! **Necessary (healthy):** answers go out, no silence of a second, processor to spare.
+//! **Necessary (healthy):** answers go out or the loop turns between pieces of work, no silence of a second, processor to
+//! spare.
 //! **Nearest neighbours:** `loop_blocked_on_cpu` (no answers), `hot_spin` (no work), `idle` (nothing asked).
 //! **Advice:** more workers up to the quota, more machines; nothing for `healthy_busy`.
 
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::features::Features;
 use crate::diagnose::model::Code;
+use crate::diagnose::stack::Place;
 use crate::diagnose::thresholds::{BLOCKED_GAP_NS, IDLE_ON_CPU, NO_FREE_SLOT, SATURATED_DEMAND};
 
 fn served(f: &Features<'_, '_>) -> Condition {
@@ -84,13 +86,26 @@ fn has_room(f: &Features<'_, '_>) -> Option<Condition> {
     })
 }
 
+/// Short connections come and go between two looks at the sockets. A loop that spends processor time and turns all the
+/// same works, whether or not an answer was seen: for requests, or for its share of waking up to see that another worker
+/// was faster.
+fn worked(f: &Features<'_, '_>) -> Option<Condition> {
+    let turning = f.traffic.events == 0 && f.gaps.known && f.gaps.signs > 1;
+    let in_requests = f.at.get(&Place::Callback).copied().unwrap_or(0);
+    (turning && (in_requests > 0 || f.process_on_cpu >= IDLE_ON_CPU)).then(|| {
+        let signs = f.gaps.signs;
+        let observed = format!("{signs} turns of its loop seen, {in_requests} samples in requests' code");
+        Condition::at_least("memory.stack", observed, signs as f64, 2.0)
+    })
+}
+
 /// Works with head-room.
 #[must_use]
 pub fn healthy(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let demand = f.main.demand();
     let mut a = Assessment::new(Code::HealthyBusy)
-        .need(has_room(f).unwrap_or_else(|| served(f)))
+        .need(has_room(f).or_else(|| worked(f)).unwrap_or_else(|| served(f)))
         .need(turns(f))
         .need(Condition::below(
             "proc.schedstat",
