@@ -225,7 +225,7 @@ pub struct TopArgs {
     #[arg(long)]
     pub show_values: bool,
     /// Write one picture of the view (SVG) instead of showing it
-    #[arg(long, value_name = "FILE", requires = "replay")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "port", "name"])]
     pub picture: Option<PathBuf>,
     /// Size of that picture in columns and lines
     #[arg(long, value_name = "WxH", default_value = "100x28", value_parser = parse_size)]
