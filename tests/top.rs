@@ -356,7 +356,7 @@ fn the_picture_of_the_readme_is_what_the_command_draws() {
     let picture = folder.path().join("top.svg");
     let capture = fixture("fixtures/captures/top/one_bad_worker.cap");
     let args = ["top", "--replay", capture.to_str().unwrap(), "--picture", picture.to_str().unwrap()];
-    let ran = run(&[&args[..], &["--size", "110x22"]].concat());
+    let ran = run(&[&args[..], &["--size", "110x16"]].concat());
     assert_eq!(ran.code, 0, "{ran:?}");
     let (drawn, committed) = (
         std::fs::read_to_string(picture).unwrap(),
@@ -364,7 +364,7 @@ fn the_picture_of_the_readme_is_what_the_command_draws() {
     );
     assert!(
         drawn == committed,
-        "docs/top.svg is behind: stallscope top --replay fixtures/captures/top/one_bad_worker.cap --picture docs/top.svg --size 110x22"
+        "docs/top.svg is behind: stallscope top --replay fixtures/captures/top/one_bad_worker.cap --picture docs/top.svg --size 110x16"
     );
     assert!(drawn.contains("hot_spin") && drawn.contains("one_bad_worker"));
 }

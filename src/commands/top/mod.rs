@@ -1,6 +1,6 @@
 //! `stallscope top PID`: look without end, judge the last seconds every second, show it.
 //!
-//! The looking and the judging go on in a thread of their own ([`feed`], [`player`]); this one draws. Whatever ends
+//! The looking and the judging go on in a thread of their own (`feed`, `player`); this one draws. Whatever ends
 //! it, the terminal is given back first.
 
 mod feed;
