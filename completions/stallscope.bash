@@ -34,6 +34,9 @@ _stallscope() {
             stallscope,portal)
                 cmd="stallscope__subcmd__portal"
                 ;;
+            stallscope,top)
+                cmd="stallscope__subcmd__top"
+                ;;
             stallscope__subcmd__portal,down)
                 cmd="stallscope__subcmd__portal__subcmd__down"
                 ;;
@@ -50,7 +53,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor top portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -405,6 +408,68 @@ _stallscope() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        stallscope__subcmd__top)
+            opts="-r -h --port --name --replay --only --rate --window --fps --level --color --ascii --show-values --picture --size --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --replay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -r)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --window)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fps)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -W "proc memory" -- "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --picture)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
     esac
 }
 
@@ -415,17 +480,17 @@ _stallscope_with_servers() {
     _stallscope "$@"
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
-            demo|diagnose|doctor|dump|generate|portal) verb="$word"; break ;;
+            demo|diagnose|doctor|dump|generate|portal|top) verb="$word"; break ;;
         esac
     done
     case "$verb" in
-        ""|diagnose|doctor|dump) ;;
+        ""|diagnose|doctor|dump|top) ;;
         *) return 0 ;;
     esac
     case "$prev" in
         --only) kind=members ;;
         --port) kind=ports ;;
-        --color|--duration|--fail-on|--format|--level|--max-duration|--name|--output|--rate|--replay|--save|-d|-o|-r) return 0 ;;
+        --color|--duration|--fail-on|--format|--fps|--level|--max-duration|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
         *)
             [[ $cur == -* ]] && return 0
             kind=pids

@@ -55,6 +55,7 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -s V -l version -d '
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Say what is wrong with each worker of a server (the default)'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "dump" -d 'Show every stack now: threads, greenlets, asyncio tasks, running and suspended'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "doctor" -d 'Say what may be read here, what not, why, and what opens it'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "top" -d 'Live view of a server and its workers'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
@@ -102,6 +103,23 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l color -
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l replay -d 'A saved capture in the place of a process' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s r -l rate -d 'Samples per second' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l window -d 'Time that each verdict is about' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l fps -d 'Pictures per second, at most' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l picture -d 'Write one picture of the view (SVG) instead of showing it' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l size -d 'Size of that picture in columns and lines' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l ascii -d 'Use ASCII only'
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "up" -d 'Bring it up'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "down" -d 'Take it down'
@@ -137,8 +155,8 @@ function __fish_stallscope_servers
     command stallscope __complete $argv[1] 2>/dev/null
 end
 complete -c stallscope -n "__fish_stallscope_needs_command" -f -k -a "(__fish_stallscope_servers pids)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal" -l only -x -k -a "(__fish_stallscope_servers members)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l port -x -k -a "(__fish_stallscope_servers ports)"
@@ -146,3 +164,6 @@ complete -c stallscope -n "__fish_seen_subcommand_from dump" -f -k -a "(__fish_s
 complete -c stallscope -n "__fish_seen_subcommand_from dump" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from dump" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from doctor" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from top" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from top" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "__fish_seen_subcommand_from top" -l port -x -k -a "(__fish_stallscope_servers ports)"

@@ -31,6 +31,7 @@ use crate::report::style::ColorWhen;
 Examples:
   stallscope 4242                      the server that process 4242 belongs to
   stallscope --port 8000               the server that listens on port 8000
+  stallscope top 4242                  watch it live
   stallscope demo                      see it work: a server with a fault, and its diagnosis
   stallscope diagnose --help           all about the look itself
 
@@ -105,6 +106,23 @@ Exit status: 0 a diagnosis is possible (full, or degraded: the report says which
 3 none is possible"
     )]
     Doctor(DoctorArgs),
+    /// Live view of a server and its workers
+    ///
+    /// Looks at the server without end and judges the last seconds again every second. The server is never stopped and
+    /// nothing is written into it.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        after_help = "\
+Examples:
+  stallscope top 4242                      the server that process 4242 belongs to
+  stallscope top --port 8000 --only 4245   one of its workers
+  stallscope top --replay stall.cap        play what was saved
+  stallscope top --replay stall.cap --picture top.svg --size 100x28
+
+Keys: ? shows them all, q quits. Without a terminal: stallscope diagnose"
+    )]
+    Top(TopArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,
@@ -282,6 +300,44 @@ pub enum DoctorFormat {
     Text,
     /// For programs: the document that schema/doctor-v1.json describes
     Json,
+}
+
+/// Options of `top`.
+#[derive(Debug, Clone, Args)]
+pub struct TopArgs {
+    /// Which server to look at.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Look at this process of the server only
+    #[arg(long, value_name = "PID", value_parser = parse_pid)]
+    pub only: Option<i32>,
+    /// Samples per second
+    #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(10..=1000))]
+    pub rate: u32,
+    /// Time that each verdict is about
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
+    pub window: Duration,
+    /// Pictures per second, at most
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=30))]
+    pub fps: u32,
+    /// The most that is done to the target; neither level stops it
+    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
+    pub level: LevelArg,
+    /// When to colour (`NO_COLOR` is respected)
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    pub color: ColorArg,
+    /// Use ASCII only
+    #[arg(long)]
+    pub ascii: bool,
+    /// Show passwords and keys in command lines
+    #[arg(long)]
+    pub show_values: bool,
+    /// Write one picture of the view (SVG) instead of showing it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "port", "name"])]
+    pub picture: Option<PathBuf>,
+    /// Size of that picture in columns and lines
+    #[arg(long, value_name = "WxH", default_value = "100x28", value_parser = parse_size)]
+    pub size: (u16, u16),
 }
 
 /// The most that a look may do to its target.
@@ -479,6 +535,13 @@ fn parse_pid(text: &str) -> Result<i32, String> {
         Ok(pid) if pid > 0 => Ok(pid),
         _ => Err("neither a process id nor a verb".into()),
     }
+}
+
+/// Columns and lines: `100x28`.
+fn parse_size(text: &str) -> Result<(u16, u16), String> {
+    let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    size.filter(|(w, h)| (1..=500).contains(w) && (1..=200).contains(h))
+        .ok_or_else(|| "not a size such as 100x28, at most 500x200".into())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! stallscope looks at the workers of a running server from outside and says what is wrong with each of them.
 //!
 //! Data flows one way, and the modules stand in that order:
-//! [`target`] → [`observe`] → [`python`] → [`capture`] → [`diagnose`] → [`report`].
+//! [`target`] → [`observe`] → [`python`] → [`capture`] → [`diagnose`] → [`report`] → [`tui`].
 //! `commands` are short scripts that connect these rooms.
 
 pub mod capture;
@@ -15,3 +15,4 @@ pub mod portal;
 pub mod python;
 pub mod report;
 pub mod target;
+pub mod tui;

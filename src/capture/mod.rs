@@ -1,15 +1,18 @@
 //! KEEP: everything observed, as one serialisable stream.
 //!
 //! [`model`] is the vocabulary that all other rooms share; [`writer`] and [`reader`] put it on disk and take it
-//! back, [`mask`] keeps secrets out of it, [`redact`] names.
+//! back, [`mask`] keeps secrets out of it, [`redact`] names. [`rolling`] keeps the last seconds of a look without end, and
+//! [`live`] its cheap numbers; [`dump`] is everything at one instant.
 
 pub mod dump;
+pub mod live;
 pub mod mask;
 pub mod model;
 pub mod private_file;
 pub mod reader;
 pub mod recorder;
 pub mod redact;
+pub mod rolling;
 pub mod syscalls;
 pub mod writer;
 

@@ -106,9 +106,48 @@ fn other_verbs_need_no_target() {
 }
 
 #[test]
+fn the_live_view_takes_the_same_targets_and_its_own_options() {
+    let top = |line: &str| match typed(line).unwrap().verb {
+        Some(Verb::Top(args)) => args,
+        other => panic!("{other:?}"),
+    };
+    let args = top("stallscope top 4242");
+    assert_eq!((args.target.pid, args.rate, args.fps), (Some(4_242), 50, 5));
+    assert_eq!((args.window, args.level), (Duration::from_secs(3), LevelArg::Memory));
+    assert_eq!(top("stallscope top --port 8000 --only 9 --ascii").only, Some(9));
+    let args = top("stallscope top --replay a.cap --picture a.svg --size 80x24");
+    assert_eq!((args.size, args.picture), ((80, 24), Some(PathBuf::from("a.svg"))));
+    for line in [
+        "stallscope top",
+        "stallscope top 42 --port 8000",
+        "stallscope top 42 --fps 0",
+        "stallscope top 42 --fps 31",
+        "stallscope top 42 --rate 9",
+        "stallscope top 42 --picture a.svg",
+        "stallscope top --replay a --picture b --size 80",
+        "stallscope top --replay a --picture b --size 0x24",
+        "stallscope top --replay a --picture b --size 80x201",
+        "stallscope top 42 --format json",
+    ] {
+        refused(line);
+    }
+}
+
+#[test]
 fn every_help_fits_one_screen_and_shows_examples() {
-    let verbs =
-        ["", "diagnose", "portal", "portal up", "portal down", "portal faults", "demo", "doctor", "generate"];
+    let verbs = [
+        "",
+        "diagnose",
+        "dump",
+        "top",
+        "doctor",
+        "portal",
+        "portal up",
+        "portal down",
+        "portal faults",
+        "demo",
+        "generate",
+    ];
     for verb in verbs {
         for flag in ["-h", "--help"] {
             let error = typed(&format!("stallscope {verb} {flag}")).unwrap_err();

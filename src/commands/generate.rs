@@ -14,6 +14,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::cli::{Cli, GenerateArgs, Generated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::schema;
+use crate::tui::keys::KEYS;
 
 /// A file to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +87,9 @@ fn write_page(command: &Command, name: &str, out: &mut Vec<u8>) -> io::Result<()
     if command.has_subcommands() {
         man.render_subcommands_section(out)?;
     }
+    if command.get_name() == "top" {
+        keys().to_writer(out)?;
+    }
     our_sections(name, &examples).to_writer(out)
 }
 
@@ -118,6 +122,16 @@ fn our_sections(name: &str, examples: &str) -> Roff {
     page.control("SH", ["FILES"]);
     for (name, meaning) in FILES {
         entry(&mut page, name, meaning);
+    }
+    page
+}
+
+/// The keys of the live view, from the table that it acts on itself.
+fn keys() -> Roff {
+    let mut page = Roff::new();
+    page.control("SH", ["KEYS"]);
+    for binding in KEYS {
+        entry(&mut page, binding.shown, binding.long);
     }
     page
 }

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod generate;
 mod pipeline;
 pub mod portal;
+pub mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Dump(args)) => dump::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
+        Some(Verb::Top(args)) => top::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Verb::Portal { action }) => portal::run(action),
         Some(Verb::Demo(args)) => demo::run(&args),

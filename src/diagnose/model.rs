@@ -158,6 +158,8 @@ pub struct ProcessDiagnosis {
     pub event_loop: EventLoop,
     /// The heartbeat towards the arbiter.
     pub heartbeat: Option<Heartbeat>,
+    /// Requests in flight and what was asked of backends; `None` where sockets could not be read.
+    pub connections: Option<Connections>,
     /// What speaks for the verdict.
     pub evidence: Vec<Evidence>,
     /// What speaks against it.
@@ -309,6 +311,30 @@ pub struct Heartbeat {
     pub cadence_ms: u64,
     /// `ctime` or `mtime`.
     pub source: String,
+}
+
+/// What went on over the sockets of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connections {
+    /// Connections of clients, at most.
+    pub clients: u64,
+    /// Requests in flight, at most; `null` where the kernel gives no counters for the connections.
+    pub in_flight: Option<u64>,
+    /// Age of the oldest request in flight; `null` when there is none.
+    pub oldest_ms: Option<u64>,
+    /// Client connections with bytes that were not read, at most.
+    pub unread: u64,
+    /// Backends that were asked and had not answered.
+    pub backends: Vec<Backend>,
+}
+
+/// A backend that was asked and had not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Backend {
+    /// Its address.
+    pub peer: String,
+    /// Connections that waited for its answer, at most.
+    pub waiting: u64,
 }
 
 /// One observation that supports or contradicts a verdict.

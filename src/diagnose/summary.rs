@@ -8,8 +8,8 @@ use super::budget::{part, round};
 use super::features::Features;
 use super::ladder::{Outcome, code_name};
 use super::model::{
-    Code, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame, Severity, StackShare,
-    ThreadShare, Verdict,
+    Backend, Code, Connections, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame,
+    Severity, StackShare, ThreadShare, Verdict,
 };
 use super::rules::{Assessment, Case, Condition};
 use super::signs::cadence_ms;
@@ -58,6 +58,7 @@ pub fn process(case: &Case<'_, '_>, outcome: &Outcome) -> ProcessDiagnosis {
         time_budget: f.judged().budget(),
         event_loop: event_loop(f),
         heartbeat: heartbeat(case),
+        connections: connections(f),
         evidence: seen,
         counter_evidence,
         what_would_change: winner.would_change.clone(),
@@ -96,6 +97,22 @@ fn heartbeat(case: &Case<'_, '_>) -> Option<Heartbeat> {
     let last = process.beats.last()?;
     let cadence_ms = cadence_ms(process.facts.worker_class, case.view.capture.header.server.timeout_s)?;
     Some(Heartbeat { age_ms: last.value.age_ns / 1_000_000, cadence_ms, source: "ctime".into() })
+}
+
+/// Nothing is known where no reading was made; without counters, requests in flight are not known.
+fn connections(f: &Features<'_, '_>) -> Option<Connections> {
+    let traffic = &f.traffic;
+    (traffic.readings > 0).then(|| Connections {
+        clients: traffic.clients,
+        in_flight: traffic.counted.then_some(traffic.in_flight),
+        oldest_ms: (traffic.counted && traffic.in_flight > 0).then_some(traffic.oldest_ms),
+        unread: traffic.unread,
+        backends: traffic
+            .asked
+            .iter()
+            .map(|(peer, waiting)| Backend { peer: peer.clone(), waiting: *waiting })
+            .collect(),
+    })
 }
 
 fn findings(case: &Case<'_, '_>, also: &[Assessment]) -> Vec<Finding> {

@@ -17,19 +17,26 @@ static HELD: AtomicBool = AtomicBool::new(false);
 /// Ctrl-C and a polite kill end the look, not the report. A second one ends the tool.
 pub fn catch() {
     if !HELD.load(Ordering::Relaxed) {
-        install(SaFlags::SA_RESETHAND);
+        install(&ENDING, SaFlags::SA_RESETHAND);
     }
+}
+
+/// The same for whoever holds a terminal: when that hangs up, it must be given back as well.
+pub fn catch_at_terminal() {
+    install(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP], SaFlags::SA_RESETHAND);
 }
 
 /// From now on no number of such signals ends the tool before it has cleaned up.
 pub fn hold() {
     HELD.store(true, Ordering::Relaxed);
-    install(SaFlags::empty());
+    install(&ENDING, SaFlags::empty());
 }
 
-fn install(flags: SaFlags) {
+const ENDING: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
+
+fn install(signals: &[Signal], flags: SaFlags) {
     let action = SigAction::new(SigHandler::Handler(remember), flags, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in signals.iter().copied() {
         // SAFETY: the handler only stores into an atomic, which is async-signal-safe.
         let _ = unsafe { sigaction(signal, &action) };
     }

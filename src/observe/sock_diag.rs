@@ -1,7 +1,7 @@
 //! Asks the kernel's socket diagnosis, which knows more than `/proc/net`: bytes moved and ages of a TCP connection,
 //! the backlog of a listener, queues and peers of unix sockets.
 //!
-//! Takes the inodes and ports that matter, gives [`Socket`](crate::capture::model::Socket)s. It answers for the
+//! Takes the inodes and ports that matter, gives [`Socket`]s. It answers for the
 //! network namespace of the tool, so it is only opened for a target that lives in the same one; for another,
 //! [`super::sockets`] remains. It needs no right. Must never change a socket (the same protocol could close one).
 //!

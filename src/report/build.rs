@@ -151,6 +151,7 @@ fn process(judged: &judged::ProcessDiagnosis, facts: Option<&ProcessFacts>) -> P
         time_budget: judged.time_budget,
         event_loop: judged.event_loop,
         heartbeat: judged.heartbeat,
+        connections: judged.connections,
         evidence: judged.evidence,
         counter_evidence: judged.counter_evidence,
         what_would_change: judged.what_would_change,
@@ -182,6 +183,7 @@ fn blind_spots(
         unread_pythons(processes, capture.header.level)
             .filter(|_| !refused || capture.header.level == Level::Proc),
         unread_tasks(processes),
+        uncounted_requests(capture, processes),
     ];
     for spot in seen.chain(diagnosis.blind_spots.iter().cloned()).chain(unknown.into_iter().flatten()) {
         if !spots.contains(&spot) {
@@ -301,6 +303,21 @@ fn unread_tasks(processes: &[Process]) -> Option<BlindSpot> {
         format!("suspended greenlets and asyncio tasks of {whose}"),
         "this version reads the stacks of threads only",
         "judge what waits by its sockets, which were read",
+    ))
+}
+
+/// Whoever tried to read the sockets may have said already why it could not.
+fn uncounted_requests(capture: &Capture, processes: &[Process]) -> Option<BlindSpot> {
+    const WHAT: &str = "requests in flight";
+    let said = |r: &Record| matches!(r, Record::Blind(spot) if spot.what.starts_with(WHAT));
+    if capture.records.iter().any(said) {
+        return None;
+    }
+    let uncounted = |p: &Process| p.connections.as_ref().is_none_or(|c| c.in_flight.is_none());
+    Some(spot(
+        format!("{WHAT} of {}", whose(processes, uncounted)?),
+        "its sockets were not read, or the kernel keeps no counters for them, as for unix sockets",
+        "look as root in the target's network namespace; behind a unix socket the proxy's own figures tell",
     ))
 }
 

@@ -25,12 +25,12 @@ pub mod schema;
 pub mod style;
 pub mod text;
 mod verbose;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 

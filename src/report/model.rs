@@ -176,6 +176,9 @@ pub struct Process {
     pub event_loop: judged::EventLoop,
     /// The heartbeat towards the arbiter; `null` for a process that has none.
     pub heartbeat: Option<judged::Heartbeat>,
+    /// Requests in flight and what was asked of backends; `null` where sockets could not be read.
+    #[serde(default)]
+    pub connections: Option<judged::Connections>,
     /// What speaks for the verdict.
     pub evidence: Vec<judged::Evidence>,
     /// What speaks against it.

@@ -5,9 +5,9 @@ use crate::capture::model::{
     Record, Role, SelfCost, ServerFacts, ServerKind, SourceCount, TargetFacts, WorkerClass,
 };
 use crate::diagnose::model::{
-    AcceptQueue, Advice, Code, Culprit, Diagnosis, EventLoop, Evidence, Finding, Heartbeat, Method,
-    ProcessDiagnosis, ReportFrame, RunnerUp, ServerCode, ServerDiagnosis, ServerVerdict, Severity, Share,
-    StackShare, ThreadShare, TimeBudget, Verdict,
+    AcceptQueue, Advice, Code, Connections, Culprit, Diagnosis, EventLoop, Evidence, Finding, Heartbeat,
+    Method, ProcessDiagnosis, ReportFrame, RunnerUp, ServerCode, ServerDiagnosis, ServerVerdict, Severity,
+    Share, StackShare, ThreadShare, TimeBudget, Verdict,
 };
 
 /// The arbiter's pid; the workers count on from there.
@@ -185,6 +185,7 @@ fn judged(
             gap_p99_ms: None,
         },
         heartbeat: None,
+        connections: Some(Connections { in_flight: Some(0), ..Connections::default() }),
         evidence: Vec::new(),
         counter_evidence: Vec::new(),
         what_would_change: Vec::new(),

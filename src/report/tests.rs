@@ -216,6 +216,7 @@ fn keys_stand_in_the_order_of_the_contract() {
             "time_budget",
             "loop",
             "heartbeat",
+            "connections",
             "evidence",
             "counter_evidence",
             "what_would_change",

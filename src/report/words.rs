@@ -6,7 +6,7 @@ use super::sanitize::{Charset, NAME_COLUMNS, escape};
 use crate::diagnose::model::{Culprit, Severity, Share};
 
 /// A code as it stands in the document: `hot_spin`, `critical`, `gevent`.
-pub(super) fn word<T: Serialize>(code: &T) -> String {
+pub(crate) fn word<T: Serialize>(code: &T) -> String {
     match serde_json::to_value(code) {
         Ok(serde_json::Value::String(word)) => word,
         _ => String::new(),
@@ -14,7 +14,7 @@ pub(super) fn word<T: Serialize>(code: &T) -> String {
 }
 
 /// A severity as a word that is seen from afar.
-pub(super) const fn loud(severity: Option<Severity>) -> &'static str {
+pub(crate) const fn loud(severity: Option<Severity>) -> &'static str {
     match severity {
         Some(Severity::Critical) => "CRITICAL",
         Some(Severity::Warning) => "WARNING",
@@ -24,7 +24,7 @@ pub(super) const fn loud(severity: Option<Severity>) -> &'static str {
 }
 
 /// The band of a confidence.
-pub(super) fn band(confidence: f64) -> &'static str {
+pub(crate) fn band(confidence: f64) -> &'static str {
     match confidence {
         c if c >= 0.9 => "high",
         c if c >= 0.7 => "medium",
@@ -34,7 +34,7 @@ pub(super) fn band(confidence: f64) -> &'static str {
 }
 
 /// A share in per cent, with a decimal where it would otherwise round to nothing or to all.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if (percent > 0.0 && percent < 1.0) || (percent > 99.0 && percent < 100.0) {
         format!("{percent:.1} %")
@@ -44,7 +44,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A share with what it rests on.
-pub(super) fn share(share: &Share) -> String {
+pub(crate) fn share(share: &Share) -> String {
     let method = word(&share.method);
     match (share.n, share.of, share.ci95) {
         (Some(n), Some(of), Some([low, high])) => {
@@ -57,7 +57,7 @@ pub(super) fn share(share: &Share) -> String {
 }
 
 /// A count with its thousands set apart.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -70,7 +70,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A number as short as it can be told.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let rounded = (value * 1_000.0).round() / 1_000.0;
     if rounded.fract() == 0.0 && rounded.abs() < 1e15 && rounded >= 0.0 {
         count(rounded as u64)
@@ -80,13 +80,13 @@ pub(super) fn number(value: f64) -> String {
 }
 
 /// A foreign name, cut where it gets longer than any honest one.
-pub(super) fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     escape(text, Charset::Unicode, NAME_COLUMNS)
 }
 
 /// How much of a file's path to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paths {
+pub(crate) enum Paths {
     /// All of it.
     Whole,
     /// Its last part, for a line that must stay short.
@@ -94,7 +94,7 @@ pub(super) enum Paths {
 }
 
 /// A culprit in a few words: where it stands in the code first, because that is what can be changed.
-pub(super) fn culprit(culprit: &Culprit, paths: Paths) -> String {
+pub(crate) fn culprit(culprit: &Culprit, paths: Paths) -> String {
     let file = culprit.file.as_ref().map(|file| match paths {
         Paths::Whole => name(file),
         Paths::Short => name(file.rsplit('/').next().unwrap_or(file)),

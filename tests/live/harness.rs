@@ -69,7 +69,7 @@ impl Rig {
         };
         match Portal::up(&options, &mut |line| eprintln!("{line}")) {
             Ok(portal) => {
-                let before = states(portal.arbiter_pid);
+                let before = settled(portal.arbiter_pid, if setup.wait { setup.workers as usize } else { 0 });
                 Some(Self { portal, before, dir, _one: one })
             }
             Err(error)
@@ -172,6 +172,18 @@ impl Rig {
         }
         self.portal.down();
         let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The states once all workers are there: the first one answers before the last one is born.
+fn settled(arbiter: i32, workers: usize) -> BTreeMap<i32, String> {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let states = states(arbiter);
+        if states.len() > workers || std::time::Instant::now() > deadline {
+            return states;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

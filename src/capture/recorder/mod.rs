@@ -6,6 +6,7 @@
 
 mod denied;
 mod facts;
+mod handout;
 mod interner;
 pub(super) mod python;
 mod slow;
@@ -13,7 +14,7 @@ mod sockets;
 mod sources;
 mod watched;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, ServerKind, Tick};
@@ -24,6 +25,7 @@ use crate::observe::host;
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
 use crate::target::{Server, maps, recognise};
 use denied::{Denied, Part};
+pub use facts::rfc3339;
 use interner::Interner;
 use slow::Slow;
 use sources::{Source, Sources};
@@ -83,6 +85,9 @@ pub struct Recorder<'s> {
     clock: Clock,
     cpu_at_start_ns: u64,
     first: BTreeMap<i32, (u64, u64)>,
+    grown: BTreeSet<i32>,
+    next_slow_ns: u64,
+    next_ask_ns: u64,
     interrupted: bool,
     arch: String,
     tick: u64,
@@ -116,6 +121,9 @@ impl<'s> Recorder<'s> {
             clock,
             cpu_at_start_ns,
             first: BTreeMap::new(),
+            grown: BTreeSet::new(),
+            next_slow_ns: SLOW_NS,
+            next_ask_ns: 0,
             interrupted: false,
             tick: 0,
             buffer: Box::new([0; READ_BUFFER_BYTES]),
@@ -221,39 +229,46 @@ impl<'s> Recorder<'s> {
 
     /// Samples until `end_ns` of the window, or until `stop` is set to a signal's number. `progress` is told the time.
     pub fn run(&mut self, end_ns: u64, stop: &AtomicI32, progress: &mut dyn FnMut(u64)) -> Result<()> {
-        let mut next_slow = self.clock.elapsed_ns().next_multiple_of(SLOW_NS).max(SLOW_NS);
-        let mut next_ask = 0;
-        while !self.watched.is_empty() {
-            let woken = self.clock.tick();
-            if stop.load(Ordering::Relaxed) != 0 {
-                self.interrupted = true;
-                break;
-            }
-            let Some(woken) = woken else { continue };
-            if woken.at_ns >= end_ns {
-                break;
-            }
-            self.sources.late(woken.late_ns);
-            self.fast_round(woken.at_ns, woken.late_ns);
-            if woken.at_ns >= next_ask {
-                next_ask = woken.at_ns + ASK_NS;
-                self.ask(woken.at_ns);
-            }
-            if woken.at_ns >= next_slow {
-                next_slow += SLOW_NS;
-                self.births_and_deaths(woken.at_ns);
-                self.recognise_late();
-                let counters =
-                    if woken.at_ns >= self.next_counters_ns { Counters::Read } else { Counters::Leave };
-                self.slow_round(woken.at_ns, counters);
-                progress(woken.at_ns);
-                self.flush()?;
-            }
-        }
+        while self.turn(end_ns, stop, progress)? {}
         let at_ns = self.clock.elapsed_ns();
         self.births_and_deaths(at_ns);
         self.slow_round(at_ns, Counters::Read);
+        self.next_slow_ns = (at_ns + 1).next_multiple_of(SLOW_NS);
         self.flush()
+    }
+
+    /// One turn of the sampling clock; says whether there may be another.
+    fn turn(&mut self, end_ns: u64, stop: &AtomicI32, progress: &mut dyn FnMut(u64)) -> Result<bool> {
+        if self.watched.is_empty() {
+            return Ok(false);
+        }
+        let woken = self.clock.tick();
+        if stop.load(Ordering::Relaxed) != 0 {
+            self.interrupted = true;
+            return Ok(false);
+        }
+        let Some(woken) = woken else { return Ok(true) };
+        if woken.at_ns >= end_ns {
+            return Ok(false);
+        }
+        self.sources.late(woken.late_ns);
+        self.fast_round(woken.at_ns, woken.late_ns);
+        if woken.at_ns >= self.next_ask_ns {
+            self.next_ask_ns = woken.at_ns + ASK_NS;
+            self.ask(woken.at_ns);
+        }
+        if woken.at_ns >= self.next_slow_ns {
+            // Rounds that were missed are not made up for.
+            self.next_slow_ns = (woken.at_ns + 1).next_multiple_of(SLOW_NS);
+            self.births_and_deaths(woken.at_ns);
+            self.recognise_late();
+            let counters =
+                if woken.at_ns >= self.next_counters_ns { Counters::Read } else { Counters::Leave };
+            self.slow_round(woken.at_ns, counters);
+            progress(woken.at_ns);
+            self.flush()?;
+        }
+        Ok(true)
     }
 
     fn fast_round(&mut self, at_ns: u64, late_ns: u64) {
@@ -409,6 +424,15 @@ impl<'s> Recorder<'s> {
 
     /// Ends the recording.
     pub fn finish(mut self) -> Result<Capture> {
+        self.tell_denied();
+        let cost = self.cost();
+        self.records.push(cost);
+        self.flush()?;
+        Ok(Capture { header: self.header, records: self.records })
+    }
+
+    /// Tells of each gate that turned out to be closed, once.
+    fn tell_denied(&mut self) {
         if self.sources.denied(Source::Syscall) {
             // Also of those who have shut the door after the look had begun.
             for watched in self.watched.values().filter(|w| calls_refused(&w.dir)) {
@@ -416,10 +440,6 @@ impl<'s> Recorder<'s> {
             }
             self.denied.tell(&mut self.records);
         }
-        let cost = self.cost();
-        self.records.push(cost);
-        self.flush()?;
-        Ok(Capture { header: self.header, records: self.records })
     }
 
     fn cost(&self) -> Record {
