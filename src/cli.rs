@@ -33,7 +33,6 @@ Examples:
   stallscope --port 8000               the server that listens on port 8000
   stallscope top 4242                  watch it live
   stallscope demo                      see it work: a server with a fault, and its diagnosis
-  stallscope diagnose --help           all about the look itself
 
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
 )]

@@ -102,7 +102,7 @@ mod tests {
     impl MemoryReader for Ramp {
         fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
             self.asked.set(self.asked.get() + 1);
-            if address + buffer.len() as u64 > self.length {
+            if address.saturating_add(buffer.len() as u64) > self.length {
                 return Err(ReadError::Unmapped);
             }
             for (byte, at) in buffer.iter_mut().zip(address..) {
