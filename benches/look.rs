@@ -3,9 +3,11 @@
 //! Pairs of equal length, once with and once without a look, in alternating order, so that whatever else goes on hits
 //! both alike. The limits stand beside the figures; nothing fails on them, a shared machine is no scale.
 
+mod peers;
+
 use std::error::Error;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -64,7 +66,7 @@ fn main() -> Fallible<()> {
         program: env!("CARGO_BIN_EXE_stallscope").into(),
         args: [&pid, "-d", "3s", "--max-duration", "3s", "--fail-on", "never"].map(str::to_owned).into(),
     };
-    let py_spy = py_spy().map(|program| Looker {
+    let py_spy = peers::py_spy().map(|program| Looker {
         name: "py-spy",
         program,
         args: [
@@ -180,33 +182,4 @@ fn cost(cost: &Cost) -> String {
         mark(cost.peak_mib > RSS_LIMIT_MIB),
         cost.code.map_or_else(|| "by a signal".into(), |code| code.to_string()),
     )
-}
-
-/// py-spy in an environment of its own, to compare with; loudly none where it cannot be had.
-fn py_spy() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("py-spy");
-    let program = folder.join("bin/py-spy");
-    let quiet = |command: &mut Command| {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-    };
-    if program.exists() {
-        return Some(program);
-    }
-    let made = quiet(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-        && quiet(Command::new(folder.join("bin/python")).args([
-            "-m",
-            "pip",
-            "install",
-            "--no-input",
-            "py-spy==0.4.1",
-        ]));
-    if !made {
-        println!("SKIPPED: py-spy cannot be installed here, so there is nothing to compare with");
-    }
-    made.then_some(program)
 }

@@ -10,7 +10,7 @@ use super::syscalls::{Wait, describe};
 use crate::observe::clock::monotonic_ns;
 use crate::observe::kernel_file::READ_BUFFER_BYTES;
 use crate::observe::thread_files::{ThreadFiles, list_threads};
-use crate::python::census::{Census, MachineStack, Rejected};
+use crate::python::census::{ALL_OBJECTS, Census, MachineStack, Rejected};
 use crate::python::kinds::Family;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{greenlets, tasks};
@@ -171,7 +171,7 @@ pub fn look(member: &Member, arch: &str) -> Option<ProcessDump> {
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings.as_deref().unwrap_or_default());
-        let census = python.census(&stacks);
+        let census = python.census(&stacks, ALL_OBJECTS);
         census_of(&mut dump, python, &census, &tids(member, &stacks));
     }
     Some(dump)

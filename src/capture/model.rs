@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of the capture format. The major number changes when an old reader would misread a new file.
-pub const CAPTURE_VERSION: &str = "1.0";
+pub const CAPTURE_VERSION: &str = "1.1";
 
 /// Everything that was seen in one look at one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -284,8 +284,50 @@ pub enum Record {
     Host(HostSample),
     /// Something that could not be seen, why, and what would help.
     Blind(BlindSpot),
+    /// Greenlets and tasks of a process, counted once.
+    Tasks(TasksSeen),
     /// The last record: the tool's own cost. Missing when the capture was cut short.
     End(SelfCost),
+}
+
+/// Greenlets and tasks of a process at one instant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TasksSeen {
+    /// When they were counted.
+    pub at_ns: u64,
+    /// Whose they are.
+    pub pid: i32,
+    /// Greenlets, all of them.
+    pub greenlets: u64,
+    /// Greenlets that wait to be switched to.
+    pub suspended: u64,
+    /// Tasks of asyncio that have not ended.
+    pub asyncio: u64,
+    /// The most frequent waits.
+    pub groups: Vec<WaitingGroup>,
+}
+
+/// Greenlets or tasks that wait at the same place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingGroup {
+    /// Greenlets or tasks.
+    pub kind: WaitingKind,
+    /// What the first of them runs or is called.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+    /// Number of their stack.
+    pub stack: u32,
+}
+
+/// What waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitingKind {
+    /// A greenlet.
+    Greenlet,
+    /// A task of asyncio.
+    Asyncio,
 }
 
 /// A process as first seen.

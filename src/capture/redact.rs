@@ -120,6 +120,7 @@ impl Redactor {
             | Record::LoopClock { .. }
             | Record::Heartbeat { .. }
             | Record::Host(_)
+            | Record::Tasks(_)
             | Record::End(_) => {}
         }
     }

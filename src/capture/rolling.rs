@@ -250,6 +250,9 @@ impl Used {
             names.extend(sample.wchan);
             stacks.extend(sample.stack);
         }
+        let seen = records.iter().filter(|r| at(r) >= start);
+        let tasks = seen.filter_map(|r| if let Record::Tasks(tasks) = r { Some(tasks) } else { None });
+        stacks.extend(tasks.flat_map(|tasks| &tasks.groups).map(|group| group.stack));
         Self { names: numbered(names), frames: BTreeMap::new(), stacks: numbered(stacks) }
     }
 
@@ -277,10 +280,19 @@ impl Used {
     }
 
     fn renumber(&self, record: &mut Record) {
-        let Record::Tick(tick) = record else { return };
-        for sample in &mut tick.samples {
-            sample.wchan = sample.wchan.and_then(|old| self.names.get(&old).copied());
-            sample.stack = sample.stack.and_then(|old| self.stacks.get(&old).copied());
+        match record {
+            Record::Tick(tick) => {
+                for sample in &mut tick.samples {
+                    sample.wchan = sample.wchan.and_then(|old| self.names.get(&old).copied());
+                    sample.stack = sample.stack.and_then(|old| self.stacks.get(&old).copied());
+                }
+            }
+            Record::Tasks(tasks) => tasks.groups.retain_mut(|group| {
+                let id = self.stacks.get(&group.stack);
+                group.stack = id.copied().unwrap_or_default();
+                id.is_some()
+            }),
+            _ => {}
         }
     }
 }
@@ -298,6 +310,7 @@ pub const fn at(record: &Record) -> u64 {
         Record::Cgroup(sample) => sample.at_ns,
         Record::Host(sample) => sample.at_ns,
         Record::End(cost) => cost.at_ns,
+        Record::Tasks(tasks) => tasks.at_ns,
         Record::Gone { at_ns, .. }
         | Record::Threads { at_ns, .. }
         | Record::Descriptors { at_ns, .. }
@@ -317,6 +330,7 @@ const fn set_at(record: &mut Record, to: u64) {
         Record::Cgroup(sample) => sample.at_ns = to,
         Record::Host(sample) => sample.at_ns = to,
         Record::End(cost) => cost.at_ns = to,
+        Record::Tasks(tasks) => tasks.at_ns = to,
         Record::Gone { at_ns, .. }
         | Record::Threads { at_ns, .. }
         | Record::Descriptors { at_ns, .. }
@@ -339,6 +353,7 @@ const fn whose(record: &Record) -> Option<i32> {
         | Record::Readiness { pid, .. }
         | Record::LoopClock { pid, .. }
         | Record::Heartbeat { pid, .. } => Some(*pid),
+        Record::Tasks(tasks) => Some(tasks.pid),
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! `stallscope PID`: find the server, look at it for three seconds, judge, report.
 
+use std::cmp::Reverse;
 use std::io::{IsTerminal, Write};
 
 use nix::sys::signal::Signal as OsSignal;
@@ -12,7 +13,7 @@ use crate::capture::redact::Redactor;
 use crate::capture::writer::{CaptureFile, CaptureWriter};
 use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
-use crate::diagnose::model::Code;
+use crate::diagnose::model::{Code, Severity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
@@ -109,13 +110,17 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
     let mut end_ns = step_ns;
     loop {
         recorder.run(end_ns, &signals::STOP, &mut |at_ns| progress.show(at_ns, end_ns))?;
-        if recorder.ended() || end_ns >= most_ns {
+        if recorder.ended() {
             break;
         }
         let so_far = recorder.so_far();
-        let open = diagnose::diagnose(&so_far).processes.iter().any(|p| p.verdict.code == Code::Unknown);
+        let mut judged = diagnose::diagnose(&so_far).processes;
         recorder.go_on(so_far);
-        if !open {
+        let open = judged.iter().any(|p| p.verdict.code == Code::Unknown);
+        if !open || end_ns >= most_ns {
+            // Whoever is in trouble first: what waits in it says most there.
+            judged.sort_by_key(|p| (p.verdict.severity.map_or(Reverse(Severity::Warning), Reverse), p.pid));
+            recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             break;
         }
         end_ns = (end_ns + step_ns).min(most_ns);

@@ -174,6 +174,8 @@ pub struct ProcessDiagnosis {
     pub stacks: Vec<StackShare>,
     /// The threads.
     pub threads: Vec<ThreadShare>,
+    /// Its greenlets and tasks; `None` when they were not counted.
+    pub tasks: Option<Tasks>,
 }
 
 /// Verdict of one process with its reasons.
@@ -406,6 +408,46 @@ pub struct ReportFrame {
     pub line: u32,
     /// `python`, `native` or `kernel`.
     pub kind: String,
+}
+
+/// Greenlets and asyncio tasks of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tasks {
+    /// Greenlets.
+    pub greenlets: Greenlets,
+    /// asyncio tasks.
+    pub asyncio: AsyncioTasks,
+    /// Where they wait, the most frequent first. How long they have waited is not told by one look.
+    pub longest_waiting: Vec<WaitingTask>,
+}
+
+/// How many greenlets there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Greenlets {
+    /// All of them.
+    pub total: u64,
+    /// Those that wait.
+    pub suspended: u64,
+}
+
+/// How many asyncio tasks there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AsyncioTasks {
+    /// All of them.
+    pub total: u64,
+}
+
+/// Greenlets or tasks that wait at the same place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WaitingTask {
+    /// `greenlet` or `asyncio`.
+    pub kind: String,
+    /// The name of the first of them, or what it runs.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+    /// Frames, innermost first.
+    pub frames: Vec<ReportFrame>,
 }
 
 /// A thread and where its time went.

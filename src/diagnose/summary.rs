@@ -8,12 +8,12 @@ use super::budget::{part, round};
 use super::features::Features;
 use super::ladder::{Outcome, code_name};
 use super::model::{
-    Backend, Code, Connections, EventLoop, Evidence, Finding, Heartbeat, ProcessDiagnosis, ReportFrame,
-    Severity, StackShare, ThreadShare, Verdict,
+    AsyncioTasks, Backend, Code, Connections, EventLoop, Evidence, Finding, Greenlets, Heartbeat,
+    ProcessDiagnosis, ReportFrame, Severity, StackShare, Tasks, ThreadShare, Verdict, WaitingTask,
 };
 use super::rules::{Assessment, Case, Condition};
 use super::signs::cadence_ms;
-use crate::capture::model::{LoopKind, ThreadCounters};
+use crate::capture::model::{Frame, LoopKind, ThreadCounters, WaitingGroup, WaitingKind};
 
 /// Stacks shown for a process.
 const STACKS: usize = 5;
@@ -66,6 +66,7 @@ pub fn process(case: &Case<'_, '_>, outcome: &Outcome) -> ProcessDiagnosis {
         advice,
         stacks: stacks(f),
         threads: threads(case),
+        tasks: tasks(case),
     }
 }
 
@@ -162,18 +163,18 @@ fn stacks(f: &Features<'_, '_>) -> Vec<StackShare> {
             thread: seen.tid,
             state: seen.meaning.activity.words().to_owned(),
             share: round(part(seen.count, total)),
-            frames: stack
-                .frames
-                .iter()
-                .map(|frame| ReportFrame {
-                    function: frame.function.clone(),
-                    file: frame.file.clone(),
-                    line: frame.line,
-                    kind: "python".into(),
-                })
-                .collect(),
+            frames: stack.frames.iter().copied().map(report_frame).collect(),
         })
         .collect()
+}
+
+fn report_frame(frame: &Frame) -> ReportFrame {
+    ReportFrame {
+        function: frame.function.clone(),
+        file: frame.file.clone(),
+        line: frame.line,
+        kind: "python".into(),
+    }
 }
 
 fn threads(case: &Case<'_, '_>) -> Vec<ThreadShare> {
@@ -215,4 +216,22 @@ fn threads(case: &Case<'_, '_>) -> Vec<ThreadShare> {
         }
     };
     last.value.iter().map(one).collect()
+}
+
+fn tasks(case: &Case<'_, '_>) -> Option<Tasks> {
+    let seen = case.features.process.tasks?;
+    let group = |group: &WaitingGroup| WaitingTask {
+        kind: match group.kind {
+            WaitingKind::Greenlet => "greenlet".into(),
+            WaitingKind::Asyncio => "asyncio".into(),
+        },
+        name: group.name.clone(),
+        count: group.count,
+        frames: case.view.stack(group.stack).into_iter().map(report_frame).collect(),
+    };
+    Some(Tasks {
+        greenlets: Greenlets { total: seen.greenlets, suspended: seen.suspended },
+        asyncio: AsyncioTasks { total: seen.asyncio },
+        longest_waiting: seen.groups.iter().map(group).collect(),
+    })
 }

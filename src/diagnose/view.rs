@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::ending::Ending;
 use crate::capture::model::{
     Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role, SelfCost,
-    ServerFacts, ServerKind, Socket, SocketFamily, SocketState, ThreadCounters, ThreadSample,
+    ServerFacts, ServerKind, Socket, SocketFamily, SocketState, TasksSeen, ThreadCounters, ThreadSample,
 };
 
 /// A half-open span of the window.
@@ -99,6 +99,8 @@ pub struct ProcessView<'a> {
     pub cgroups: Vec<&'a CgroupSample>,
     /// Descriptor number to inode, as last seen.
     pub inode_of: HashMap<i32, u64>,
+    /// Its greenlets and tasks, where they were counted.
+    pub tasks: Option<&'a TasksSeen>,
 }
 
 /// A capture sorted by process.
@@ -166,6 +168,14 @@ impl<'a> View<'a> {
         self.processes.get_mut(&pid)
     }
 
+    /// Files what is about one process; gives its time.
+    fn file(&mut self, pid: i32, at_ns: u64, into: impl FnOnce(&mut ProcessView<'a>)) -> u64 {
+        if let Some(process) = self.process(pid) {
+            into(process);
+        }
+        at_ns
+    }
+
     /// Files one record; returns its time.
     fn add(&mut self, record: &'a Record) -> u64 {
         match record {
@@ -178,13 +188,10 @@ impl<'a> View<'a> {
                 }
                 facts.at_ns
             }
-            Record::Gone { at_ns, pid, status } => {
-                if let Some(process) = self.process(*pid) {
-                    process.gone_at_ns = Some(*at_ns);
-                    process.ended = status.map(Ending::of);
-                }
-                *at_ns
-            }
+            Record::Gone { at_ns, pid, status } => self.file(*pid, *at_ns, |process| {
+                process.gone_at_ns = Some(*at_ns);
+                process.ended = status.map(Ending::of);
+            }),
             Record::Name { text, .. } => {
                 self.names.push(text);
                 0
@@ -206,49 +213,34 @@ impl<'a> View<'a> {
                 }
                 tick.at_ns
             }
-            Record::Threads { at_ns, pid, threads } => {
-                if let Some(process) = self.process(*pid) {
-                    process.counters.push(At { at_ns: *at_ns, value: threads });
-                }
-                *at_ns
-            }
-            Record::Descriptors { at_ns, pid, fds } => {
-                if let Some(process) = self.process(*pid) {
-                    process.descriptors.push(At { at_ns: *at_ns, value: fds });
-                }
-                *at_ns
-            }
-            Record::EpollSet { at_ns, pid, epfd, entries } => {
-                if let Some(process) = self.process(*pid) {
-                    process.epoll.insert(*epfd, entries);
-                }
-                *at_ns
-            }
+            Record::Threads { at_ns, pid, threads } => self.file(*pid, *at_ns, |process| {
+                process.counters.push(At { at_ns: *at_ns, value: threads });
+            }),
+            Record::Descriptors { at_ns, pid, fds } => self.file(*pid, *at_ns, |process| {
+                process.descriptors.push(At { at_ns: *at_ns, value: fds });
+            }),
+            Record::EpollSet { at_ns, pid, epfd, entries } => self.file(*pid, *at_ns, |process| {
+                process.epoll.insert(*epfd, entries);
+            }),
             Record::Sockets { at_ns, sockets } => {
                 self.socket_of.extend(sockets.iter().filter(|s| s.inode != 0).map(|s| (s.inode, s)));
                 self.sockets.push(At { at_ns: *at_ns, value: sockets });
                 *at_ns
             }
             Record::Readiness { at_ns, pid, fd, revents, queued_bytes } => {
-                if let Some(process) = self.process(*pid) {
+                self.file(*pid, *at_ns, |process| {
                     let value = Ready { revents: *revents, queued_bytes: *queued_bytes };
                     process.ready.entry(*fd).or_default().push(At { at_ns: *at_ns, value });
-                }
-                *at_ns
+                })
             }
-            Record::LoopClock { at_ns, pid, age_ns } => {
-                if let Some(process) = self.process(*pid) {
-                    process.loop_clock.push(At { at_ns: *at_ns, value: *age_ns });
-                }
-                *at_ns
-            }
+            Record::LoopClock { at_ns, pid, age_ns } => self.file(*pid, *at_ns, |process| {
+                process.loop_clock.push(At { at_ns: *at_ns, value: *age_ns });
+            }),
             Record::Heartbeat { at_ns, pid, now_realtime_ns, ctime_ns, .. } => {
-                if let Some(process) = self.process(*pid) {
-                    let value =
-                        Beat { age_ns: now_realtime_ns.saturating_sub(*ctime_ns), stamp_ns: *ctime_ns };
-                    process.beats.push(At { at_ns: *at_ns, value });
-                }
-                *at_ns
+                self.file(*pid, *at_ns, |process| {
+                    let age_ns = now_realtime_ns.saturating_sub(*ctime_ns);
+                    process.beats.push(At { at_ns: *at_ns, value: Beat { age_ns, stamp_ns: *ctime_ns } });
+                })
             }
             Record::Cgroup(sample) => {
                 for pid in &sample.pids {
@@ -262,6 +254,7 @@ impl<'a> View<'a> {
                 self.host.push(sample);
                 sample.at_ns
             }
+            Record::Tasks(tasks) => self.file(tasks.pid, tasks.at_ns, |process| process.tasks = Some(tasks)),
             Record::Blind(_) => 0,
             Record::End(cost) => {
                 self.end = Some(cost);
@@ -338,6 +331,7 @@ impl<'a> ProcessView<'a> {
             loop_clock: Vec::new(),
             cgroups: Vec::new(),
             inode_of: HashMap::new(),
+            tasks: None,
         }
     }
 

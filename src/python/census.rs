@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::attributes::Looking;
 use super::gc;
-use super::greenlets::{self, State, Words};
+use super::greenlets::{self, LoopClock, State, Words};
 use super::heap::Blocks;
 use super::kinds::{Family, GreenletType, Kind, Kinds, type_name};
 use super::memory::{MemoryReader, ReadError};
@@ -22,6 +22,8 @@ use super::walk::{Link, Owner};
 const TRIES: usize = 4;
 /// How often the lists are walked when they change meanwhile.
 const WALKS: usize = 3;
+/// Objects up to which the lists are followed where nothing else bounds the price.
+pub const ALL_OBJECTS: usize = 20_000_000;
 /// Most greenlets and most tasks that are read.
 const MOST: usize = 200_000;
 /// Longest record of who spawned a greenlet.
@@ -115,11 +117,12 @@ struct Found {
 
 impl<M: MemoryReader> StackReader<M> {
     /// Looks at everything. `stacks` are the machine stacks of its threads.
-    pub fn census(&mut self, stacks: &[MachineStack]) -> Census {
+    /// Gives up on lists that hold more than `most` objects.
+    pub fn census(&mut self, stacks: &[MachineStack], most: usize) -> Census {
         let version = self.interpreter().version;
         let objects = objects::of(version.major, version.minor);
         let mut census = Census::default();
-        let Ok(found) = self.find(&objects) else { return census };
+        let Ok(found) = self.find(&objects, most) else { return census };
         census.objects = found.objects;
         census.complete = found.complete;
         let mut greenlets: Vec<_> =
@@ -139,7 +142,7 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// Walks the lists of every interpreter.
-    fn find(&self, objects: &Objects) -> Result<Found, ReadError> {
+    fn find(&self, objects: &Objects, most: usize) -> Result<Found, ReadError> {
         let mut found = Found { complete: true, ..Found::default() };
         let mut kinds = Kinds::default();
         for interpreter in self.interpreter_states()? {
@@ -156,11 +159,11 @@ impl<M: MemoryReader> StackReader<M> {
                         }
                         _ => {}
                     };
-                let walked = gc::each(&blocks, self.interpreter(), objects, interpreter, &mut visit);
+                let walked = gc::each(&blocks, self.interpreter(), objects, interpreter, most, &mut visit);
                 let Ok(walked) = walked else { continue };
                 found.objects = found.objects.max(walked.objects);
                 complete = walked.complete;
-                if complete {
+                if complete || walked.objects >= most {
                     break;
                 }
             }
@@ -234,7 +237,7 @@ impl<M: MemoryReader> StackReader<M> {
                     Vec::new()
                 },
                 last_turn_s: if kind.family == Family::Hub {
-                    greenlets::last_turn_s(self.memory(), kind, address).ok().flatten()
+                    self.loop_clock_of(kind, address)
                 } else {
                     None
                 },
@@ -242,6 +245,33 @@ impl<M: MemoryReader> StackReader<M> {
             }));
         }
         last
+    }
+
+    fn loop_clock_of(&self, kind: GreenletType, hub: u64) -> Option<f64> {
+        LoopClock::find(self.memory(), kind, hub).ok().flatten()?.last_turn_s(self.memory())
+    }
+
+    /// The monotonic time, in seconds, at which the gevent loop of a thread last turned, by the loop's own clock. It is found
+    /// once: where the hub's own function is the outermost of the thread's frames, its first variable is the hub.
+    pub fn last_turn_s(&mut self, ns_tid: i32) -> Option<f64> {
+        if let Some(clock) = self.loop_clock {
+            return clock.last_turn_s(self.memory());
+        }
+        let (frame, code) = self.outermost(ns_tid)?;
+        let code = self.code(code)?;
+        if !code.file.ends_with("gevent/hub.py") || code.function.rsplit('.').next() != Some("run") {
+            return None;
+        }
+        let layout = self.interpreter().layout;
+        let version = self.interpreter().version;
+        let hub = self.memory().word(frame.wrapping_add(layout.frame_locals)).ok()? & layout.reference_mask;
+        let kind = self.memory().word(hub.wrapping_add(8)).ok()?;
+        let objects = objects::of(version.major, version.minor);
+        let Kind::Greenlet(kind) = Kinds::default().of(self.memory(), objects.kind, kind) else {
+            return None;
+        };
+        self.loop_clock = LoopClock::find(self.memory(), kind, hub).ok().flatten();
+        self.loop_clock?.last_turn_s(self.memory())
     }
 
     /// The name of the function that a greenlet which has no frames yet is to run.

@@ -7,8 +7,6 @@ use super::locate::Interpreter;
 use super::memory::{MemoryReader, ReadError, word_at};
 use super::objects::{GcAt, Objects};
 
-/// Most objects of one process.
-const MAX_OBJECTS: usize = 20_000_000;
 /// Lists of the collector: three generations.
 const GENERATIONS: u64 = 3;
 /// Flags stand in the lowest bits of links.
@@ -24,17 +22,18 @@ pub struct Walked {
 }
 
 /// Visits every object of the lists with its address and the address of its type. `interpreter` is the address of an
-/// interpreter's state.
+/// interpreter's state; no more than `most` objects are visited.
 pub fn each(
     memory: &dyn MemoryReader,
     python: &Interpreter,
     objects: &Objects,
     interpreter: u64,
+    most: usize,
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<Walked, ReadError> {
     let mut walked = Walked { objects: 0, complete: true };
     for head in heads(memory, python, objects, interpreter)? {
-        walked.complete &= list(memory, objects, head, &mut walked.objects, visit)?;
+        walked.complete &= list(memory, objects, head, most, &mut walked.objects, visit)?;
     }
     Ok(walked)
 }
@@ -44,6 +43,7 @@ fn list(
     memory: &dyn MemoryReader,
     objects: &Objects,
     head: u64,
+    most: usize,
     count: &mut usize,
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<bool, ReadError> {
@@ -51,7 +51,7 @@ fn list(
     let mut here = memory.word(head)? & LINK;
     while here != head {
         *count += 1;
-        if *count > MAX_OBJECTS {
+        if *count > most {
             return Ok(false);
         }
         // The collector's header, then reference count and type.

@@ -162,29 +162,37 @@ impl Words {
     }
 }
 
-/// The monotonic time in seconds at which a gevent hub's loop last turned, by libev's own clock.
-pub fn last_turn_s(
-    memory: &dyn MemoryReader,
-    kind: GreenletType,
-    hub: u64,
-) -> Result<Option<f64>, ReadError> {
-    let outer = memory.word(hub.wrapping_add(kind.base_size + HUB_LOOP))?;
-    if outer == 0 || !object::type_name(memory, outer)?.starts_with("gevent.libev.") {
-        return Ok(None);
-    }
-    let mut fields = [0; LOOP_BYTES];
-    memory.read(outer, &mut fields)?;
-    let pointers = (16..LOOP_BYTES).step_by(8).filter_map(|at| word_at(&fields, at));
-    Ok(pointers.filter(|pointer| *pointer != 0 && pointer % 8 == 0).find_map(|inner| clocks(memory, inner)))
-}
+/// libev's own clock of a gevent hub's loop: where it is, once found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoopClock(u64);
 
-/// libev's loop begins with three clocks: the time of day of the last turn, the monotonic time at which the two were last
-/// compared, at most seconds ago, and the monotonic time of the last turn.
-fn clocks(memory: &dyn MemoryReader, inner: u64) -> Option<f64> {
-    let clock = |n: u64| memory.word(inner.wrapping_add(n * 8)).ok().map(f64::from_bits);
-    let (real, compared, turned) = (clock(0)?, clock(1)?, clock(2)?);
-    let sound = (1e9..1e11).contains(&real) && turned > 0.0 && (0.0..60.0).contains(&(turned - compared));
-    (sound && turned < real).then_some(turned)
+impl LoopClock {
+    /// The clock of a hub's loop; `None` when that is none of libev's.
+    pub fn find(memory: &dyn MemoryReader, kind: GreenletType, hub: u64) -> Result<Option<Self>, ReadError> {
+        let outer = memory.word(hub.wrapping_add(kind.base_size + HUB_LOOP))?;
+        if outer == 0 || !object::type_name(memory, outer)?.starts_with("gevent.libev.") {
+            return Ok(None);
+        }
+        let mut fields = [0; LOOP_BYTES];
+        memory.read(outer, &mut fields)?;
+        let pointers = (16..LOOP_BYTES).step_by(8).filter_map(|at| word_at(&fields, at));
+        let mut clocks = pointers.filter(|at| *at != 0 && at.is_multiple_of(8)).map(Self);
+        Ok(clocks.find(|clock| clock.last_turn_s(memory).is_some()))
+    }
+
+    /// The monotonic time, in seconds, at which the loop last turned; `None` when what is there is no such clock.
+    ///
+    /// libev's loop begins with three: the time of day of the last turn, the monotonic time at which the two were last
+    /// compared, at most seconds ago, and the monotonic time of the last turn.
+    #[must_use]
+    pub fn last_turn_s(self, memory: &dyn MemoryReader) -> Option<f64> {
+        let mut bytes = [0; 24];
+        memory.read(self.0, &mut bytes).ok()?;
+        let clock = |n: usize| word_at(&bytes, n * 8).map(f64::from_bits);
+        let (real, compared, turned) = (clock(0)?, clock(1)?, clock(2)?);
+        let sound = (1e9..1e11).contains(&real) && turned > 0.0 && (0.0..60.0).contains(&(turned - compared));
+        (sound && turned < real).then_some(turned)
+    }
 }
 
 /// Where the record of who spawned a gevent greenlet is; `None` when it keeps none.

@@ -125,8 +125,10 @@ pub struct Layout {
     pub native_thread_id: Option<u64>,
     /// How frames are found.
     pub frames: FrameKind,
-    /// Bytes of a frame before its locals.
+    /// Bytes of a frame that are looked at.
     pub frame_bytes: usize,
+    /// Frame to its first local variable.
+    pub frame_locals: u64,
     /// Frame to its caller.
     pub frame_previous: usize,
     /// Frame to its code object.

@@ -114,6 +114,8 @@ pub fn locate(mappings: &[Mapping], memory: &dyn MemoryReader) -> Result<Interpr
         match one(path, mappings, memory) {
             Ok(interpreter) => return Ok(interpreter),
             Err(NoInterpreter::NoState(_)) if !looks_like => {}
+            // A program that only calls the library holds no state; what the library is says more.
+            Err(NoInterpreter::NoState(_)) if found != NoInterpreter::NotPython => {}
             Err(why) => found = why,
         }
     }

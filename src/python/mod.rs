@@ -14,6 +14,7 @@ pub mod elf;
 pub mod gc;
 pub mod greenlets;
 pub mod heap;
+pub mod image;
 pub mod kinds;
 pub mod layout;
 pub mod layouts;

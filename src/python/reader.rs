@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::census::MachineStack;
 use super::code::{Code, Codes};
+use super::greenlets::LoopClock;
 use super::layout::Layout;
 use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
@@ -32,7 +33,7 @@ const TRIES: usize = 12;
 const PTHREAD_TID: u64 = 720;
 
 /// A frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RawFrame {
     /// Number of its code object.
     pub code: u32,
@@ -118,6 +119,7 @@ pub struct StackReader<M> {
     named: Vec<Named>,
     shown: i32,
     gil: Cell<u64>,
+    pub(super) loop_clock: Option<LoopClock>,
     random: u64,
 }
 
@@ -136,6 +138,7 @@ impl<M: MemoryReader> StackReader<M> {
             named: Vec::new(),
             shown: 0,
             gil: Cell::new(0),
+            loop_clock: None,
             random: 1,
         }
     }
@@ -191,6 +194,12 @@ impl<M: MemoryReader> StackReader<M> {
             mappings.iter().find(|m| (m.start..m.end).contains(&thread.pthread)).map(|m| of(m, *tid))
         });
         main.into_iter().chain(others).collect()
+    }
+
+    /// The outermost frame of a thread at its last reading, and the number of its code.
+    pub(super) fn outermost(&self, ns_tid: i32) -> Option<(u64, u32)> {
+        let thread = self.threads.get(&ns_tid).filter(|thread| thread.complete)?;
+        thread.named.iter().rev().find_map(|named| Some((named.link.address, named.code?)))
     }
 
     /// The number of the code object at an address.

@@ -159,7 +159,7 @@ fn process(judged: &judged::ProcessDiagnosis, facts: Option<&ProcessFacts>) -> P
         advice: judged.advice,
         stacks: judged.stacks,
         threads: judged.threads,
-        tasks: None,
+        tasks: judged.tasks,
     }
 }
 
@@ -297,12 +297,17 @@ fn unread_pythons(processes: &[Process], level: Level) -> Option<BlindSpot> {
     ))
 }
 
+/// Only loops have greenlets and tasks that wait.
+fn may_have_tasks(process: &Process) -> bool {
+    process.role != Role::Arbiter && process.python.is_some() && process.event_loop.kind != "none"
+}
+
 fn unread_tasks(processes: &[Process]) -> Option<BlindSpot> {
-    let whose = whose(processes, |process| process.tasks.is_none())?;
+    let whose = whose(processes, |process| process.tasks.is_none() && may_have_tasks(process))?;
     Some(spot(
         format!("suspended greenlets and asyncio tasks of {whose}"),
-        "this version reads the stacks of threads only",
-        "judge what waits by its sockets, which were read",
+        "they are counted at the end of a look as far as one percent of its time allows, workers in trouble first",
+        "stallscope dump PID shows all of them",
     ))
 }
 

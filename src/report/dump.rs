@@ -319,8 +319,13 @@ fn times(count: u64) -> String {
     format!("{count} x")
 }
 
+/// A frame on a line of its own. What stands before a package's own folders says nothing here; the document has it.
 fn place(frame: &ReportFrame) -> String {
-    format!("{}  {}:{}", name(&frame.function), name(&frame.file), frame.line)
+    let file = ["/site-packages/", "/dist-packages/"]
+        .iter()
+        .find_map(|folder| frame.file.rsplit_once(folder))
+        .map_or(frame.file.as_str(), |(_, inside)| inside);
+    format!("{}  {}:{}", name(&frame.function), name(file), frame.line)
 }
 
 fn frames_text(page: &mut Page, frames: &[ReportFrame]) {

@@ -194,7 +194,7 @@ pub struct Process {
     /// The threads.
     pub threads: Vec<judged::ThreadShare>,
     /// Greenlets and asyncio tasks; `null` when they were not read.
-    pub tasks: Option<Tasks>,
+    pub tasks: Option<judged::Tasks>,
 }
 
 /// The interpreter of a process.
@@ -204,44 +204,6 @@ pub struct Python {
     pub version: String,
     /// `cpython`.
     pub implementation: String,
-}
-
-/// Greenlets and asyncio tasks of a process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Tasks {
-    /// Greenlets.
-    pub greenlets: Greenlets,
-    /// asyncio tasks.
-    pub asyncio: AsyncioTasks,
-    /// Those that have waited longest.
-    pub longest_waiting: Vec<WaitingTask>,
-}
-
-/// How many greenlets there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Greenlets {
-    /// All of them.
-    pub total: u64,
-    /// Those that wait.
-    pub suspended: u64,
-}
-
-/// How many asyncio tasks there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AsyncioTasks {
-    /// All of them.
-    pub total: u64,
-}
-
-/// A greenlet or task that waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct WaitingTask {
-    /// `greenlet` or `asyncio`.
-    pub kind: String,
-    /// Its name or what it runs.
-    pub name: String,
-    /// Frames, innermost first.
-    pub frames: Vec<judged::ReportFrame>,
 }
 
 /// The exit code and its reason.

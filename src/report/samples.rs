@@ -193,6 +193,7 @@ fn judged(
         advice: Vec::new(),
         stacks: Vec::new(),
         threads: Vec::new(),
+        tasks: None,
     }
 }
 

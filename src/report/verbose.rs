@@ -5,7 +5,7 @@ use super::page::{Cell, Fit, Page};
 use super::style::Tone;
 use super::word;
 use super::words::{count, name, number, percent, share};
-use crate::diagnose::model::{Severity, Share, StackShare, ThreadShare, TimeBudget};
+use crate::diagnose::model::{ReportFrame, Severity, Share, StackShare, ThreadShare, TimeBudget};
 
 /// Width of a bar that stands for the whole window.
 const BAR_COLUMNS: usize = 30;
@@ -26,6 +26,7 @@ pub(super) fn details(page: &mut Page, processes: &[Process]) {
         budget(page, &process.time_budget);
         event_loop(page, process);
         threads(page, &process.threads);
+        tasks(page, process);
         notes(page, process);
         for stack in &process.stacks {
             show_stack(page, stack);
@@ -96,6 +97,27 @@ fn threads(page: &mut Page, threads: &[ThreadShare]) {
     }
 }
 
+fn tasks(page: &mut Page, process: &Process) {
+    let Some(tasks) = &process.tasks else { return };
+    let (greenlets, suspended) = (tasks.greenlets.total, tasks.greenlets.suspended);
+    if greenlets > 0 {
+        page.item(
+            2,
+            Tone::Plain,
+            "greenlets",
+            15,
+            &format!("{}, {} of them suspended", count(greenlets), count(suspended)),
+        );
+    }
+    if tasks.asyncio.total > 0 {
+        page.item(2, Tone::Plain, "asyncio tasks", 15, &count(tasks.asyncio.total));
+    }
+    for group in &tasks.longest_waiting {
+        page.line(2, Tone::Strong, &format!("{} x {} {}", count(group.count), group.kind, name(&group.name)));
+        frames(page, &group.frames);
+    }
+}
+
 /// Findings that need no action; the others stand with the verdicts.
 fn notes(page: &mut Page, process: &Process) {
     for finding in process.findings.iter().filter(|finding| finding.severity == Severity::Info) {
@@ -107,13 +129,17 @@ fn show_stack(page: &mut Page, stack: &StackShare) {
     let title =
         format!("stack of thread {}, {}, {} of its samples", stack.thread, stack.state, percent(stack.share));
     page.line(2, Tone::Strong, &title);
-    for frame in stack.frames.iter().take(FRAMES) {
+    frames(page, &stack.frames);
+}
+
+fn frames(page: &mut Page, frames: &[ReportFrame]) {
+    for frame in frames.iter().take(FRAMES) {
         let place =
             if frame.line > 0 { format!("{}:{}", name(&frame.file), frame.line) } else { name(&frame.file) };
         let kind = if frame.kind == "python" { String::new() } else { format!(" [{}]", frame.kind) };
         page.line(4, Tone::Plain, &format!("{}  {place}{kind}", name(&frame.function)));
     }
-    if stack.frames.len() > FRAMES {
-        page.line(4, Tone::Faint, &format!("and {} frames further out", stack.frames.len() - FRAMES));
+    if frames.len() > FRAMES {
+        page.line(4, Tone::Faint, &format!("and {} frames further out", frames.len() - FRAMES));
     }
 }

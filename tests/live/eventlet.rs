@@ -3,54 +3,52 @@
 use super::harness::{Rig, Setup, check_on};
 use stallscope::portal::Stack;
 
-fn setups() -> [Setup<'static>; 2] {
-    [Setup::of("eventlet"), Setup { stack: Stack::Period, ..Setup::of("eventlet") }]
+fn modern() -> Setup<'static> {
+    Setup::of("eventlet")
 }
 
-fn all(fault: &str, subcause: &str, culprit: &str) {
-    for setup in setups() {
-        check_on(&setup, fault, |report| {
-            assert_eq!(report.subcause(), subcause, "{:#}", report.worker());
-            assert!(report.culprit().contains(culprit), "{culprit} is not named in {}", report.culprit());
-        });
-    }
+fn period() -> Setup<'static> {
+    Setup { stack: Stack::Period, ..Setup::of("eventlet") }
 }
+
+fn fault(setup: &Setup<'_>, fault: &str, subcause: &str, culprit: &str) {
+    check_on(setup, fault, |report| {
+        assert_eq!(report.subcause(), subcause, "{:#}", report.worker());
+        assert!(report.culprit().contains(culprit), "{culprit} is not named in {}", report.culprit());
+    });
+}
+
+// Each fault on one of the two stacks: what they share is the hub.
 
 #[test]
 fn hubs_that_spin() {
-    all("spin_watcher", "ready_fd_undrained", "unix socket");
-    all("spin_half_closed", "ready_fd_undrained", "closed by the other end");
-    for setup in setups() {
-        // A greenlet that switches all the time is named or nobody is, never another.
-        check_on(&setup, "spin_sleep0", |report| {
-            let culprit = report.culprit();
-            assert!(culprit.contains("poll_by_sleep0") || culprit == "null", "{culprit}");
-        });
-    }
+    fault(&modern(), "spin_watcher", "ready_fd_undrained", "unix socket");
+    fault(&period(), "spin_half_closed", "ready_fd_undrained", "closed by the other end");
+    // A greenlet that switches all the time is named or nobody is, never another.
+    check_on(&modern(), "spin_sleep0", |report| {
+        let culprit = report.culprit();
+        assert!(culprit.contains("poll_by_sleep0") || culprit == "null", "{culprit}");
+    });
 }
 
 #[test]
 fn hubs_that_are_blocked() {
-    all("block_sleep", "sleep", "block_sleep");
-    all("block_upstream", "upstream", "block_upstream");
-    for setup in setups() {
-        check_on(&setup, "cpu_python", |r| assert!(r.culprit().contains("cpu_python"), "{}", r.culprit()));
-    }
+    fault(&period(), "block_sleep", "sleep", "block_sleep");
+    fault(&modern(), "block_upstream", "upstream", "block_upstream");
+    check_on(&period(), "cpu_python", |r| assert!(r.culprit().contains("cpu_python"), "{}", r.culprit()));
 }
 
 #[test]
 fn requests_that_wait() {
-    for setup in setups() {
-        check_on(&setup, "upstream_cooperative", |r| {
-            assert!(r.culprit().contains("127.0.0.1:"), "{}", r.culprit());
-        });
-        check_on(&setup, "stall_event", |_| {});
-    }
+    check_on(&period(), "upstream_cooperative", |r| {
+        assert!(r.culprit().contains("127.0.0.1:"), "{}", r.culprit());
+    });
+    check_on(&modern(), "stall_event", |_| {});
 }
 
 #[test]
 fn nothing_asked() {
-    for setup in setups() {
+    for setup in [modern(), period()] {
         let Some(rig) = Rig::up(&Setup { workers: 2, ..setup }) else { continue };
         let report = rig.look(&[]);
         for worker in report.workers() {

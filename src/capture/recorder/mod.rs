@@ -12,6 +12,7 @@ pub(super) mod python;
 mod slow;
 mod sockets;
 mod sources;
+mod tasks;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -392,6 +393,7 @@ impl<'s> Recorder<'s> {
             let part_ns = self.options.duration_ms * 1_000_000 / u64::from(PARTS);
             self.next_counters_ns = (at_ns / part_ns.max(1) + 1) * part_ns;
         }
+        self.loop_clocks(at_ns);
         self.slow.round(at_ns, &self.watched, &mut self.sources, &mut self.records);
         for pid in self.slow.take_refused() {
             if let Some(watched) = self.watched.get(&pid) {

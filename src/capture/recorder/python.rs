@@ -6,17 +6,20 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use super::interner::Interner;
-use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record};
+use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record, TasksSeen, WaitingGroup, WaitingKind};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
 use crate::python::census::{Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
+use crate::python::{greenlets, tasks};
 use crate::target::maps::Mapping;
 
 /// Descriptors of one `poll` or `select` that are looked at.
 const MAX_POLLED: usize = 8;
+/// Most distinct waits that are kept of a process.
+const MOST_GROUPS: usize = 8;
 
 /// The interpreter of a process.
 pub struct Python {
@@ -142,8 +145,54 @@ impl Python {
     }
 
     /// All greenlets and tasks.
-    pub fn census(&mut self, stacks: &[MachineStack]) -> Census {
-        self.reader.census(stacks)
+    pub fn census(&mut self, stacks: &[MachineStack], most: usize) -> Census {
+        self.reader.census(stacks, most)
+    }
+
+    /// The monotonic time, in nanoseconds, at which the gevent loop of a thread last turned, by the loop's own clock.
+    pub fn last_turn_ns(&mut self, ns_tid: i32) -> Option<u64> {
+        self.reader.last_turn_s(ns_tid).map(|seconds| (seconds * 1e9) as u64)
+    }
+
+    /// What waits in it: greenlets and tasks, counted; their most frequent stacks by number.
+    pub fn tasks(
+        &mut self,
+        at_ns: u64,
+        pid: i32,
+        most: usize,
+        interner: &mut Interner,
+        out: &mut Vec<Record>,
+    ) -> Option<TasksSeen> {
+        let census = self.reader.census(&[], most);
+        if !census.complete {
+            return None;
+        }
+        let mut groups: HashMap<(WaitingKind, Vec<RawFrame>), (String, u64)> = HashMap::new();
+        let waiting = census.greenlets.iter().filter(|g| g.state == greenlets::State::Suspended);
+        for greenlet in waiting.clone() {
+            let name = greenlet.callable.clone().unwrap_or_default();
+            groups.entry((WaitingKind::Greenlet, greenlet.frames.clone())).or_insert((name, 0)).1 += 1;
+        }
+        for task in census.tasks.iter().filter(|t| t.state == tasks::State::Waiting) {
+            groups.entry((WaitingKind::Asyncio, task.frames.clone())).or_insert((task.name.clone(), 0)).1 +=
+                1;
+        }
+        let mut groups: Vec<_> = groups.into_iter().collect();
+        groups.sort_by(|a, b| (b.1.1, &a.1.0, a.0.0).cmp(&(a.1.1, &b.1.0, b.0.0)));
+        let waiting_groups =
+            groups.into_iter().take(MOST_GROUPS).filter_map(|((kind, frames), (name, count))| {
+                let frames: Vec<u32> = frames.iter().map(|f| interner.frame(self.named(*f), out)).collect();
+                Some(WaitingGroup { kind, name, count, stack: interner.stack(&frames, true, out)? })
+            });
+        let groups = waiting_groups.collect();
+        Some(TasksSeen {
+            at_ns,
+            pid,
+            greenlets: census.greenlets.len() as u64,
+            suspended: waiting.count() as u64,
+            asyncio: census.tasks.len() as u64,
+            groups,
+        })
     }
 
     /// The files on the stack of the main thread, looked at a few times: a running thread may be anywhere.

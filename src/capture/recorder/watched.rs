@@ -51,6 +51,18 @@ pub struct Watched {
     threads: BTreeMap<i32, Thread>,
     next_other: i32,
     same_pid_ns: bool,
+    /// Whether its monotonic clock is ours: a time namespace may shift it.
+    pub same_clock: bool,
+}
+
+/// Whether a process is in our time namespace. A kernel without such namespaces has one clock.
+fn same_clock(process: &ProcDir) -> bool {
+    let ours = nix::sys::stat::stat("/proc/self/ns/time").map(|s| s.st_ino);
+    match (ours, process.stat("ns/time")) {
+        (Ok(ours), Ok(theirs)) => ours == theirs.st_ino,
+        (Err(_), _) => true,
+        (Ok(_), Err(_)) => false,
+    }
 }
 
 impl Watched {
@@ -66,6 +78,7 @@ impl Watched {
             threads: BTreeMap::new(),
             next_other: 0,
             same_pid_ns,
+            same_clock: same_clock(&member.dir),
         }
     }
 

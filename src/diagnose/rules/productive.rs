@@ -9,10 +9,11 @@
 //! **Advice:** more workers up to the quota, more machines; nothing for `healthy_busy`.
 
 use super::{Assessment, Case, Condition, percent};
+use crate::diagnose::activity::Activity;
 use crate::diagnose::features::Features;
 use crate::diagnose::model::Code;
 use crate::diagnose::stack::Place;
-use crate::diagnose::thresholds::{BLOCKED_GAP_NS, IDLE_ON_CPU, NO_FREE_SLOT, SATURATED_DEMAND};
+use crate::diagnose::thresholds::{BLOCKED_GAP_NS, IDLE_ON_CPU, NO_FREE_SLOT, POLLER_IDLE, SATURATED_DEMAND};
 
 fn served(f: &Features<'_, '_>) -> Condition {
     let t = &f.traffic;
@@ -86,15 +87,17 @@ fn has_room(f: &Features<'_, '_>) -> Option<Condition> {
     })
 }
 
-/// Short connections come and go between two looks at the sockets. A loop that spends processor time and turns all the
-/// same works, whether or not an answer was seen: for requests, or for its share of waking up to see that another worker
-/// was faster.
+/// Short connections come and go between two looks at the sockets. A loop that is not always asleep in its poller, spends
+/// processor time and turns all the same works, whether or not an answer was seen: for requests, or for its share of
+/// waking up to see that another worker was faster.
 fn worked(f: &Features<'_, '_>) -> Option<Condition> {
     let turning = f.traffic.events == 0 && f.gaps.known && f.gaps.signs > 1;
-    let in_requests = f.at.get(&Place::Callback).copied().unwrap_or(0);
-    (turning && (in_requests > 0 || f.process_on_cpu >= IDLE_ON_CPU)).then(|| {
+    let awake = f.main.share(Activity::OwnPoller) < POLLER_IDLE;
+    let in_requests = f.runnable_at.get(&Place::Callback).copied().unwrap_or(0);
+    (turning && awake && (in_requests > 0 || f.process_on_cpu >= IDLE_ON_CPU)).then(|| {
         let signs = f.gaps.signs;
-        let observed = format!("{signs} turns of its loop seen, {in_requests} samples in requests' code");
+        let observed =
+            format!("{signs} turns of its loop seen, {in_requests} running samples in requests' code");
         Condition::at_least("memory.stack", observed, signs as f64, 2.0)
     })
 }

@@ -20,11 +20,14 @@ use crate::diagnose::thresholds::{
     BLOCKED_GAP_NS, DISK_SHARE, IN_FLIGHT, NO_FREE_SLOT, POLLER_FREE, SLOTS_HELD, UPSTREAM_AGE_MS,
 };
 
-/// Free slots that go on answering make a held slot nobody's fault.
+/// Free slots that go on answering make a held slot nobody's fault. A worker with one slot answers when it comes back to
+/// accept again and again, also where its connections are too short to be met.
 #[must_use]
 pub fn no_room(f: &Features<'_, '_>) -> Condition {
     let slots = &f.slots;
     let full = slots.busy_share >= NO_FREE_SLOT;
+    let accepts =
+        slots.capacity == 1 && f.main.count(Activity::OwnPoller) > 1 && f.gaps.longest_ns < BLOCKED_GAP_NS;
     Condition::holds(
         "memory.stack",
         format!(
@@ -33,7 +36,7 @@ pub fn no_room(f: &Features<'_, '_>) -> Condition {
             slots.capacity,
             f.traffic.events
         ),
-        full || f.traffic.events == 0,
+        full || (f.traffic.events == 0 && !accepts),
     )
 }
 

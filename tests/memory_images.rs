@@ -1,0 +1,184 @@
+//! Every reader on kept memory of real interpreters: no process is needed, and damage can be done.
+//!
+//! `STALLSCOPE_KEEP_MEMORY=1 cargo test --test memory_images` keeps the images anew from the interpreters that are here.
+
+mod interpreters;
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use interpreters::{Program, interpreters};
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+use stallscope::observe::kernel_file::{FileBudget, ProcDir};
+use stallscope::observe::memory::Memory;
+use stallscope::python::census::ALL_OBJECTS;
+use stallscope::python::image::{Image, Keeping};
+use stallscope::python::locate::locate;
+use stallscope::python::reader::{GilHolder, Pace};
+use stallscope::python::{MemoryReader, Sample, StackReader};
+use stallscope::target::maps;
+
+/// What a reader said of the process while it lived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    version: String,
+    /// By thread: its functions, innermost first.
+    threads: Vec<(i32, Vec<(String, u32)>)>,
+    /// Objects on the lists of the garbage collector, and whether these were followed to their ends.
+    objects: (usize, bool),
+    gil_is_free: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    maps: String,
+    seen: Seen,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/memory")
+}
+
+/// Uses every reader; whatever they say of damaged memory, they must come to an end.
+fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, StackReader<M>)> {
+    let mappings = maps::parse(maps);
+    let interpreter = locate(&mappings, &memory).ok()?;
+    let mut reader = StackReader::new(interpreter, memory);
+    let _ = reader.refresh_threads();
+    let mut threads = Vec::new();
+    let mut tids: Vec<i32> = reader.thread_ids().collect();
+    tids.sort_unstable();
+    for tid in tids {
+        if matches!(reader.sample(tid, Pace::Asleep), Sample::Changed | Sample::Unchanged) {
+            threads.push((tid, named(&reader, reader.frames())));
+        }
+    }
+    let gil_is_free = reader.gil_holder() == GilHolder::Nobody;
+    let stacks = reader.machine_stacks(threads.first().map_or(0, |(tid, _)| *tid), &mappings);
+    let census = reader.census(&stacks, ALL_OBJECTS);
+    let seen = Seen {
+        version: interpreter.version.to_string(),
+        threads,
+        objects: (census.objects, census.complete),
+        gil_is_free,
+    };
+    Some((seen, reader))
+}
+
+fn named<M: MemoryReader>(
+    reader: &StackReader<M>,
+    frames: &[stallscope::python::reader::RawFrame],
+) -> Vec<(String, u32)> {
+    frames
+        .iter()
+        .map(|f| (reader.code(f.code).map(|c| c.function.clone()).unwrap_or_default(), f.line))
+        .collect()
+}
+
+/// Two threads, one of them deep, in an interpreter that has loaded next to nothing: its image is small.
+const PROGRAM: &str = r#"
+import sys
+try:
+    import _thread
+except ImportError:
+    import thread as _thread
+never = _thread.allocate_lock()
+never.acquire()
+def deep(n):
+    if n:
+        deep(n - 1)
+    else:
+        never.acquire()
+ident = _thread.start_new_thread(deep, (30,))
+def parked():
+    frame = sys._current_frames().get(ident)
+    return frame is not None and frame.f_code.co_name == "deep" and frame.f_locals["n"] == 0 and frame.f_lineno == frame.f_code.co_firstlineno + 4
+while not parked():
+    pass
+sys.stdout.write("ready\n")
+sys.stdout.flush()
+sys.stdin.read()
+"#;
+
+fn keep() {
+    std::fs::create_dir_all(folder()).unwrap();
+    for mut python in interpreters() {
+        // Without `site` and what it loads.
+        python.program.extend(["-S".to_owned(), "-E".to_owned()]);
+        let program = Program::start(&python, PROGRAM);
+        let dir = ProcDir::open(program.pid(), &FileBudget::new(16)).unwrap();
+        // Asleep in its last call before it is kept.
+        while !dir.read("syscall", 64).is_ok_and(|text| !text.starts_with(b"running")) {
+            std::thread::yield_now();
+        }
+        let maps = String::from_utf8(dir.read("maps", 16 << 20).unwrap()).unwrap();
+        let (seen, reader) = look(&maps, Keeping::new(Memory::open(&dir).unwrap())).unwrap();
+        let name = python.name.replace([' ', '\''], "-");
+        let file = std::fs::File::create(folder().join(format!("{name}.gz"))).unwrap();
+        let mut out = GzEncoder::new(file, flate2::Compression::best());
+        out.write_all(serde_json::to_string(&Kept { maps, seen }).unwrap().as_bytes()).unwrap();
+        out.write_all(b"\n").unwrap();
+        out.write_all(&reader.memory().image().to_bytes()).unwrap();
+        out.finish().unwrap();
+        program.unharmed();
+    }
+}
+
+fn kept() -> Vec<(String, Kept, Image)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = Vec::new();
+        GzDecoder::new(std::fs::File::open(&path).unwrap()).read_to_end(&mut bytes).unwrap();
+        let end = bytes.iter().position(|b| *b == b'\n').unwrap();
+        let kept = serde_json::from_slice(&bytes[..end]).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        all.push((name, kept, Image::from_bytes(&bytes[end + 1..]).unwrap()));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+#[test]
+fn kept_interpreters_are_read_as_when_they_lived() {
+    if std::env::var_os("STALLSCOPE_KEEP_MEMORY").is_some() {
+        keep();
+    }
+    let all = kept();
+    assert!(all.len() >= 11, "{} images", all.len());
+    for (name, kept, image) in all {
+        let (seen, _) = look(&kept.maps, image).unwrap_or_else(|| panic!("{name}: no interpreter found"));
+        assert_eq!(seen, kept.seen, "{name}");
+        assert!(
+            seen.threads.len() >= 2 && seen.threads.iter().any(|(_, frames)| frames.len() > 30),
+            "{name}: {seen:?}"
+        );
+        assert!(seen.objects.1 && seen.objects.0 > 1_000, "{name}: {:?}", seen.objects);
+        assert!(seen.gil_is_free, "{name}: all threads sleep");
+    }
+}
+
+static KEPT: LazyLock<Vec<(String, Kept, Image)>> = LazyLock::new(kept);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_memory_is_a_counted_rejection_and_never_a_panic(
+        which in any::<prop::sample::Index>(),
+        damages in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..200),
+    ) {
+        let all = &*KEPT;
+        let (_, kept, image) = &all[which.index(all.len())];
+        let mut image = image.clone();
+        for (place, byte) in damages {
+            let length = image.len();
+            image.damage(place.index(length), byte);
+        }
+        let _ = look(&kept.maps, image);
+    }
+}
