@@ -23,6 +23,10 @@ use stallscope::target::maps;
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const SECONDS: u64 = 3;
+/// Samples per second that py-spy is asked for: more than it can do, and not so many that it never comes to its end.
+const RATE: &str = "20000";
+/// Longer than this nobody is waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Threads that run at a depth, each with a function of its own at every level; or that are parked there.
 const PROGRAM: &str = r#"
@@ -103,8 +107,10 @@ fn collapsed(text: &str) -> u64 {
 
 fn by_py_spy(program: &Path, target: &Target) -> Fallible<f64> {
     let out = target.folder.path().join("py-spy.txt");
-    let ran = Command::new(program)
-        .args(["record", "--nonblocking", "--threads", "--idle", "-f", "raw", "-r", "1000000", "-d"])
+    let ran = Command::new("timeout")
+        .arg(PATIENCE.as_secs().to_string())
+        .arg(program)
+        .args(["record", "--nonblocking", "--threads", "--idle", "-f", "raw", "-r", RATE, "-d"])
         .arg(SECONDS.to_string())
         .args(["-p", &target.pid().to_string(), "-o"])
         .arg(&out)
@@ -112,7 +118,8 @@ fn by_py_spy(program: &Path, target: &Target) -> Fallible<f64> {
         .stderr(Stdio::null())
         .status()?;
     if !ran.success() {
-        return Err("py-spy failed".into());
+        println!("  py-spy did not come to its end within {} s", PATIENCE.as_secs());
+        return Ok(0.0);
     }
     Ok(collapsed(&std::fs::read_to_string(out)?) as f64 / SECONDS as f64)
 }
@@ -120,7 +127,9 @@ fn by_py_spy(program: &Path, target: &Target) -> Fallible<f64> {
 /// austin counts microseconds unless it is told to count samples; each line is one sample of one thread.
 fn by_austin(program: &Path, target: &Target) -> Fallible<f64> {
     let out = target.folder.path().join("austin.txt");
-    Command::new(program)
+    Command::new("timeout")
+        .arg(PATIENCE.as_secs().to_string())
+        .arg(program)
         .args(["-i", "1us", "-x", &SECONDS.to_string(), "-o"])
         .arg(&out)
         .args(["-p", &target.pid().to_string()])

@@ -118,8 +118,9 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
         recorder.go_on(so_far);
         let open = judged.iter().any(|p| p.verdict.code == Code::Unknown);
         if !open || end_ns >= most_ns {
-            // Whoever is in trouble first: what waits in it says most there.
-            judged.sort_by_key(|p| (p.verdict.severity.map_or(Reverse(Severity::Warning), Reverse), p.pid));
+            // What waits in a worker that is well explains nothing; who is in trouble most comes first.
+            judged.retain(|p| p.verdict.severity != Some(Severity::Info));
+            judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             break;
         }

@@ -216,6 +216,23 @@ pub fn syscall(text: &[u8]) -> Option<Doing> {
     Some(Doing::Syscall(number, arguments))
 }
 
+/// Where in the program a thread made the call that it sleeps in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// Its stack pointer.
+    pub stack_pointer: u64,
+    /// Its program counter.
+    pub program_counter: u64,
+}
+
+/// The site in `syscall`, behind the arguments. `None` for a thread that sleeps in no call.
+#[must_use]
+pub fn site(text: &[u8]) -> Option<Site> {
+    let mut words = words(text).skip(7);
+    let mut next = || hexadecimal(words.next()?);
+    Some(Site { stack_pointer: next()?, program_counter: next()? })
+}
+
 /// Decodes `wchan`: the kernel function the thread sleeps in. `None` when it does not sleep, or when the kernel
 /// hides it, which it does without an error.
 #[must_use]

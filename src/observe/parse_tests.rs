@@ -149,3 +149,11 @@ fn functions_that_may_sleep_otherwise_are_not_taken_for_interruptible() {
         assert!(!is_interruptible(name), "{name}");
     }
 }
+
+#[test]
+fn the_site_of_a_call_stands_behind_its_arguments() {
+    let text = b"232 0x5 0x7f10 0x40 0x1f4 0x0 0x0 0x7ffd10 0x7f22\n";
+    assert_eq!(site(text), Some(Site { stack_pointer: 0x7f_fd10, program_counter: 0x7f22 }));
+    assert_eq!(site(b"running\n"), None);
+    assert_eq!(site(b"-1 0x7ffd10 0x7f22\n"), None);
+}

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::kernel_file::{KeptFile, ProcDir, Seen, Unseen};
-use super::parse::{self, SchedStat, Stat, Status};
+use super::parse::{self, SchedStat, Site, Stat, Status};
 use crate::capture::model::{Doing, ThreadCounters};
 
 /// The files of one thread.
@@ -56,6 +56,12 @@ impl ThreadFiles {
     /// What the thread is doing. Needs the right to read the target as a debugger would.
     pub fn syscall(&mut self, buffer: &mut [u8]) -> Seen<Doing> {
         parse::syscall(self.syscall.read(&self.process, buffer)?).ok_or(Unseen::Garbled)
+    }
+
+    /// What the thread is doing, and where in its program.
+    pub fn syscall_and_site(&mut self, buffer: &mut [u8]) -> Seen<(Doing, Option<Site>)> {
+        let text = self.syscall.read(&self.process, buffer)?;
+        Ok((parse::syscall(text).ok_or(Unseen::Garbled)?, parse::site(text)))
     }
 
     /// State, processor times, start time.

@@ -10,8 +10,8 @@ use super::memory::{MemoryReader, ReadError};
 
 /// Bytes of a block. Measured: smaller ones cost more calls, larger ones more copying.
 const BLOCK: u64 = 16 * 1024;
-/// Most blocks that are kept: 64 MiB.
-const MOST_BLOCKS: usize = 4_096;
+/// Most blocks that are kept: 4 MiB. Lists of objects run through memory mostly in its order.
+const MOST_BLOCKS: usize = 256;
 
 /// A reader that remembers.
 pub struct Blocks<'m> {

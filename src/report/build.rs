@@ -306,7 +306,7 @@ fn unread_tasks(processes: &[Process]) -> Option<BlindSpot> {
     let whose = whose(processes, |process| process.tasks.is_none() && may_have_tasks(process))?;
     Some(spot(
         format!("suspended greenlets and asyncio tasks of {whose}"),
-        "they are counted at the end of a look as far as one percent of its time allows, workers in trouble first",
+        "they are counted at the end of a look for workers in trouble, as far as half a percent of its time allows",
         "stallscope dump PID shows all of them",
     ))
 }

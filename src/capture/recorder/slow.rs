@@ -22,6 +22,9 @@ use crate::observe::readiness::{NotAsked, Readiness};
 
 /// Descriptors of a process from which listing it takes long enough to do it less often.
 const MANY_DESCRIPTORS: usize = 1_000;
+/// Processes whose descriptors are listed in one round, and the most rounds that one waits for its turn.
+const LISTED_PER_ROUND: u64 = 5;
+const MOST_ROUNDS_PER_LIST: u64 = 4;
 /// Most watched descriptors of a process that `poll` is asked about.
 const MAX_ASKED: usize = 64;
 
@@ -111,8 +114,12 @@ impl Slow {
         sources: &mut Sources,
         out: &mut Vec<Record>,
     ) {
-        for process in processes.values() {
-            self.descriptors(at_ns, process, sources, out);
+        // The more processes, the less often each is listed; a new one at once.
+        let every = (processes.len() as u64).div_ceil(LISTED_PER_ROUND).clamp(1, MOST_ROUNDS_PER_LIST);
+        for (turn, (pid, process)) in (self.round..).zip(processes) {
+            if turn.is_multiple_of(every) || !self.kept.contains_key(pid) {
+                self.descriptors(at_ns, process, sources, out);
+            }
         }
         self.find_heartbeats(processes);
         self.sockets(at_ns, processes, sources, out);

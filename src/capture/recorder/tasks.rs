@@ -7,10 +7,10 @@ use super::{Record, Recorder};
 use crate::capture::model::{Role, WorkerClass};
 use crate::observe::clock::{monotonic_ns, own_cpu_ns};
 
-/// The count may cost this part of a processor's time in the window.
-const SHARE: u64 = 100;
-/// Objects up to which the lists of one process are followed: some thirty milliseconds.
-const MOST_OBJECTS: usize = 300_000;
+/// The count may cost this part of a processor's time in the window: it is not begun for another worker beyond that.
+const SHARE: u64 = 200;
+/// Objects up to which the lists of one process are followed: some ten milliseconds.
+const MOST_OBJECTS: usize = 150_000;
 
 /// Whether workers of a class have loops in which others wait.
 const fn has_loop(class: Option<WorkerClass>) -> bool {

@@ -13,7 +13,7 @@ use crate::capture::model::{Doing, ProcessFacts, Record, Role, ThreadCounters, T
 use crate::capture::syscalls::{Wait, describe};
 use crate::observe::exit::ExitWatch;
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
-use crate::observe::parse::is_interruptible;
+use crate::observe::parse::{Site, is_interruptible};
 use crate::observe::thread_files::{ThreadFiles, list_threads};
 use crate::python::reader::{GilHolder, Pace};
 use crate::target::Member;
@@ -36,6 +36,22 @@ struct Thread {
     files: ThreadFiles,
     ns_tid: i32,
     last: Option<ThreadSample>,
+    /// Whether all of the last sample was read, and nothing taken over from an earlier one.
+    whole: bool,
+    /// The last sleep in an epoll set that was read whole, and where it was begun.
+    sleep: Option<(ThreadSample, Site)>,
+}
+
+/// Whether a sleep is that of a poller as it was before: the same call on the same set with the same room for events, begun
+/// at the same place with as much on the machine stack.
+fn same_poll(arch: &str, doing: Doing, site: Site, before: &(ThreadSample, Site)) -> bool {
+    let (Doing::Syscall(number, now), Doing::Syscall(before_number, then)) = (doing, before.0.doing) else {
+        return false;
+    };
+    number == before_number
+        && now[..3] == then[..3]
+        && site == before.1
+        && describe(arch, number).is_some_and(|info| info.wait == Wait::Epoll)
 }
 
 /// One process under observation.
@@ -91,7 +107,7 @@ impl Watched {
             self.threads.entry(tid).or_insert_with(|| {
                 let mut files = ThreadFiles::new(Arc::clone(&self.dir), tid);
                 let ns_tid = if same { tid } else { files.status(context.buffer).map_or(tid, |s| s.ns_pid) };
-                Thread { files, ns_tid, last: None }
+                Thread { files, ns_tid, last: None, whole: false, sleep: None }
             });
         }
         if let Some(python) = &mut self.python {
@@ -181,7 +197,7 @@ impl Watched {
             Err(Unseen::Gone) => return drop(self.threads.remove(&tid)),
             Err(_) => (0, 0, 0),
         };
-        if let Some(last) = &thread.last
+        if let Some(last) = thread.last.as_ref().filter(|_| thread.whole)
             && slices > 0
             && (last.run_ns, last.delay_ns, last.slices) == (run_ns, delay_ns, slices)
             && last.doing != Doing::Running
@@ -189,9 +205,24 @@ impl Watched {
             samples.push(last.clone());
             return;
         }
-        let doing = thread.files.syscall(context.buffer);
-        context.sources.count(Source::Syscall, &doing);
-        let doing = doing.unwrap_or(Doing::Unreadable);
+        let seen = thread.files.syscall_and_site(context.buffer);
+        context.sources.count(Source::Syscall, &seen);
+        let (doing, site) = seen.unwrap_or((Doing::Unreadable, None));
+        // Loops come back to the same sleep many times a second: where the turn of its stack has not come, it is what it was.
+        // One that goes on is read whole at the next tick, lest a stop be taken for it.
+        let asleep_still = thread.last.as_ref().is_some_and(|last| last.slices == slices);
+        if !stacks
+            && !asleep_still
+            && let (Some(site), Some(before)) = (site, &thread.sleep)
+            && same_poll(context.arch, doing, site, before)
+        {
+            let sample = ThreadSample { run_ns, delay_ns, slices, doing, ..before.0.clone() };
+            thread.last = Some(sample.clone());
+            thread.whole = false;
+            samples.push(sample);
+            return;
+        }
+        thread.whole = true;
         let mut sample = ThreadSample {
             pid: self.facts.pid,
             tid,
@@ -238,6 +269,7 @@ impl Watched {
             context.sources.counted(Source::Stack, stack.is_some());
             sample.stack = stack;
         }
+        thread.sleep = site.filter(|_| sample.stack.is_some()).map(|site| (sample.clone(), site));
         thread.last = Some(sample.clone());
         samples.push(sample);
     }
