@@ -8,6 +8,7 @@ mod denied;
 mod facts;
 mod handout;
 mod interner;
+mod members;
 pub(super) mod python;
 mod slow;
 mod sockets;
@@ -18,16 +19,16 @@ mod watched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::model::{BlindSpot, Capture, Header, Level, Record, Role, SelfCost, ServerKind, Tick};
+use super::model::{Capture, Header, Level, Record, Role, SelfCost, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::clock::{Clock, own_cpu_ns, realtime_ns};
-use crate::observe::exit::ExitWatch;
 use crate::observe::host;
-use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES, Unseen};
-use crate::target::{Server, maps, recognise};
+use crate::observe::kernel_file::{READ_BUFFER_BYTES, Unseen};
+use crate::target::Server;
 use denied::{Denied, Part};
 pub use facts::rfc3339;
 use interner::Interner;
+use members::calls_refused;
 use slow::Slow;
 use sources::{Source, Sources};
 use watched::{Context, Watched};
@@ -42,8 +43,6 @@ const ASK_NS: u64 = 50_000_000;
 const WORKERS_PER_STACK_TICK: u64 = 2;
 /// However many run, a running thread's stack is read at least every so many ticks.
 const MOST_TICKS_PER_STACK: u64 = 5;
-/// Longest list of mappings that is read.
-const MAX_MAPS_BYTES: u64 = 16 << 20;
 /// Demand for a processor from which a process is suspected to spin.
 const SUSPECT_DEMAND: f64 = 0.6;
 /// Threads besides the loops' that are sampled per tick, over all processes: this bounds the tool's own cost.
@@ -152,50 +151,6 @@ impl<'s> Recorder<'s> {
         recorder.slow_round(0, Counters::Read);
         recorder.flush()?;
         Ok(recorder)
-    }
-
-    /// Begins to watch a member.
-    fn watch(&mut self, pid: i32, at_ns: u64) {
-        let Some(member) = self.server.members.get(&pid) else { return };
-        let maps =
-            member.dir.read("maps", MAX_MAPS_BYTES).map(|text| maps::parse(&String::from_utf8_lossy(&text)));
-        let mapped = facts::mapped_files(maps.as_deref().unwrap_or_default());
-        let mut python: Option<python::Python> = None;
-        if self.options.level != Level::Proc {
-            match python::Python::attach(&member.dir, &maps) {
-                Ok(found) => python = Some(found),
-                Err(python::NoPython::Denied) => self.denied.add(&member.dir, &[Part::Stacks]),
-                Err(why) => self.records.extend(why.blind_spot(pid).map(Record::Blind)),
-            }
-        }
-        if calls_refused(&member.dir) {
-            self.denied.add(&member.dir, &[Part::Calls]);
-        }
-        let files = python.as_mut().map(|p| p.main_thread_files(member.snapshot.ns_pid)).unwrap_or_default();
-        if recognise::is_dirty(&files) && self.server.kind == ServerKind::Gunicorn {
-            if pid != self.server.head {
-                return self.server.leave_out(pid);
-            }
-            self.server.kind = ServerKind::Loop;
-            self.header.server.kind = ServerKind::Loop;
-        }
-        let Some(member) = self.server.members.get(&pid) else { return };
-        let known = python.as_ref().map(python::Python::facts);
-        let facts = facts::process(&self.server, member, known, &files, &self.header, &mapped, at_ns);
-        self.watched.insert(pid, Watched::new(member, facts, python));
-    }
-
-    /// Children of the head that are servers of their own.
-    fn say_who_is_left_out(&mut self) {
-        let spots = self.server.others.iter().map(|pid| {
-            Record::Blind(BlindSpot {
-                what: format!("process {pid}, a child of the arbiter"),
-                why: "it is no worker of this server: an upgrade's new arbiter, or gunicorn's dirty arbiter"
-                    .into(),
-                remedy: format!("stallscope {pid}"),
-            })
-        });
-        self.records.extend(spots);
     }
 
     /// What is known only after the descriptors and sockets were read once.
@@ -327,44 +282,6 @@ impl<'s> Recorder<'s> {
         }
     }
 
-    fn births_and_deaths(&mut self, at_ns: u64) {
-        let (born, gone) = self.server.refresh();
-        for pid in gone {
-            self.leave(pid, at_ns);
-        }
-        for pid in born {
-            self.watch(pid, at_ns);
-            if let Some(watched) = self.watched.get(&pid) {
-                self.records.push(Record::Process(Box::new(watched.facts.clone())));
-            }
-        }
-    }
-
-    /// A worker that was booting when first seen shows its class once it serves.
-    fn recognise_late(&mut self) {
-        for watched in self.watched.values_mut() {
-            if self.server.kind != ServerKind::Gunicorn || watched.facts.worker_class.is_some() {
-                continue;
-            }
-            let ns_pid = watched.facts.ns_pid;
-            let Some(python) = watched.python.as_mut().filter(|_| watched.facts.role == Role::Worker) else {
-                continue;
-            };
-            let files = python.main_thread_files(ns_pid);
-            if facts::recognise_late(&mut watched.facts, &self.server, &files) {
-                self.records.push(Record::Process(Box::new(watched.facts.clone())));
-            }
-        }
-    }
-
-    fn leave(&mut self, pid: i32, at_ns: u64) {
-        if let Some(watched) = self.watched.remove(&pid) {
-            self.slow.forget(pid);
-            let status = watched.exit.as_ref().and_then(ExitWatch::status);
-            self.records.push(Record::Gone { at_ns, pid, status });
-        }
-    }
-
     fn slow_round(&mut self, at_ns: u64, counters: Counters) {
         let mut ended = Vec::new();
         for (pid, watched) in &mut self.watched {
@@ -466,11 +383,6 @@ impl<'s> Recorder<'s> {
     pub fn ended(&self) -> bool {
         self.interrupted || self.watched.is_empty()
     }
-}
-
-/// Whether what the main thread does may not be read.
-fn calls_refused(process: &ProcDir) -> bool {
-    process.read("syscall", 256) == Err(Unseen::Denied)
 }
 
 fn gone(pid: i32) -> Error {

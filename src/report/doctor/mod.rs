@@ -1,12 +1,8 @@
 //! What `doctor` found as a document: who asks, what the machine permits, what may be read of a process and what not.
 //!
-//! Plain data; [`build`] fills it from facts, [`text`] shows it, [`super::schema`] describes it.
+//! Plain data; [`crate::commands::doctor`] fills it from facts, [`text`] shows it, [`super::schema`] describes it.
 
-pub mod build;
 pub mod text;
-
-#[cfg(test)]
-mod tests;
 
 use schemars::JsonSchema;
 use serde::Serialize;

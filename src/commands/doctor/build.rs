@@ -1,10 +1,10 @@
 //! From facts and trials to the document. Pure.
 
-use super::{Access, Check, Doctor, GateSeen, SourceSeen, TargetSeen, You};
 use crate::capture::model::HostFacts;
 use crate::diagnose::model::Code;
 use crate::observe::gates::Gates;
 use crate::observe::probe::{Source, Trial};
+use crate::report::doctor::{Access, Check, Doctor, GateSeen, SourceSeen, TargetSeen, You};
 use crate::report::model::{Exit, Host, SCHEMA_VERSION, Tool};
 use crate::target::access::decide::CAP_SYS_PTRACE;
 use crate::target::access::{Facts, Gate, Here, Presence, Want, decide, remedy};

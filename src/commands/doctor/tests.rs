@@ -2,15 +2,15 @@
 
 use super::build;
 use crate::capture::model::{HostFacts, Role};
+use crate::diagnose::model::Code;
 use crate::observe::gates::Gates;
 use crate::observe::kernel_file::{FileBudget, ProcDir};
 use crate::observe::own::Own;
 use crate::observe::probe::{Source, Trial};
+use crate::report::doctor::{Access, Doctor, OtherSeen, ServerSeen, TargetSeen, text};
 use crate::report::style::Style;
 use crate::target::access::place::Signs;
 use crate::target::access::{Facts, Here};
-
-use super::*;
 
 fn here() -> Here {
     Here {

@@ -1,5 +1,10 @@
 //! `stallscope doctor`: what may be read here or of a process, what not, why, and what opens it.
 
+mod build;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +15,7 @@ use crate::observe::memory::Memory;
 use crate::observe::{host, probe};
 use crate::python::NoInterpreter;
 use crate::python::locate::locate;
-use crate::report::doctor::{Access, Doctor, OtherSeen, ServerSeen, TargetSeen, build, text};
+use crate::report::doctor::{Access, Doctor, OtherSeen, ServerSeen, TargetSeen, text};
 use crate::report::json;
 use crate::report::output::Output;
 use crate::report::style::{Place, Style};
