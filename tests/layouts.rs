@@ -1,0 +1,112 @@
+//! The layouts against the headers of every interpreter that is installed with them, asked by the C compiler.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use stallscope::python::layout::{FrameKind, GilAt, Instruction, Layout};
+use stallscope::python::layouts;
+
+const VERSIONS: [(&str, u8, u8); 9] = [
+    ("2.7.18", 2, 7),
+    ("3.6.15", 3, 6),
+    ("3.7.16", 3, 7),
+    ("3.8.18", 3, 8),
+    ("3.9.18", 3, 9),
+    ("3.10.13", 3, 10),
+    ("3.11.7", 3, 11),
+    ("3.12.1", 3, 12),
+    ("3.13.0", 3, 13),
+];
+
+/// The folder of a version's headers.
+fn headers(version: &str) -> Option<PathBuf> {
+    let home = PathBuf::from(std::env::var_os("HOME")?);
+    let include = home.join(".pyenv/versions").join(version).join("include");
+    let mut folders = std::fs::read_dir(include).ok()?.flatten().map(|entry| entry.path());
+    folders.find(|path| path.join("Python.h").exists())
+}
+
+/// What the headers say.
+fn asked(headers: &PathBuf) -> Option<BTreeMap<String, u64>> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("offsets");
+    let compiled = Command::new("gcc")
+        .arg("-w")
+        .arg("-I")
+        .arg(headers)
+        .arg("-I")
+        .arg(headers.join("internal"))
+        .arg("-o")
+        .arg(&program)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/layouts/offsets.c"))
+        .output()
+        .ok()?;
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let said = Command::new(&program).output().unwrap();
+    let lines = String::from_utf8(said.stdout).unwrap();
+    Some(
+        lines
+            .lines()
+            .map(|line| {
+                let (name, value) = line.split_once(' ').unwrap();
+                (name.to_owned(), value.parse().unwrap())
+            })
+            .collect(),
+    )
+}
+
+/// What the table says, under the same names.
+fn told(layout: &Layout) -> BTreeMap<&'static str, u64> {
+    let mut all = BTreeMap::from([
+        ("interpreter_next", layout.interpreter_next),
+        ("threads_head", layout.threads_head),
+        ("thread_next", layout.thread_next),
+        ("thread_interpreter", layout.thread_interpreter),
+        ("thread_id", layout.thread_id),
+        ("frame_previous", layout.frame_previous as u64),
+        ("frame_code", layout.frame_code as u64),
+        ("frame_locals", layout.frame_locals),
+        ("code_filename", layout.code_filename as u64),
+        ("code_name", layout.code_name as u64),
+        ("code_first_line", layout.code_first_line as u64),
+        ("code_lines", layout.code_lines as u64),
+    ]);
+    let (FrameKind::Object { thread_frame: frame }
+    | FrameKind::Direct { thread_frame: frame }
+    | FrameKind::Indirect { thread_cframe: frame, .. }) = layout.frames;
+    all.insert("thread_frame", frame);
+    all.extend(layout.native_thread_id.map(|at| ("native_thread_id", at)));
+    all.extend(layout.frame_owner.map(|at| ("frame_owner", at as u64)));
+    all.extend(layout.code_first_traceable().map(|at| ("first_traceable", at)));
+    match layout.gil {
+        GilAt::Runtime(at) | GilAt::Interpreter(at) => {
+            all.extend([("gil", at), ("interpreters_head", layout.interpreters_head)]);
+        }
+        GilAt::Exported => {}
+    }
+    match layout.instruction {
+        Instruction::Index { at, .. } => drop(all.insert("instruction", at as u64)),
+        Instruction::Pointer { at, code } => {
+            all.extend([("instruction", at as u64), ("code_instructions", code)]);
+        }
+    }
+    all
+}
+
+#[test]
+fn layouts_are_those_of_the_headers() {
+    for (version, major, minor) in VERSIONS {
+        let Some(headers) = headers(version) else {
+            eprintln!("SKIPPED: the headers of Python {version} are not installed");
+            continue;
+        };
+        let Some(asked) = asked(&headers) else {
+            eprintln!("SKIPPED: no gcc to ask the headers of Python {version}");
+            continue;
+        };
+        let layout = layouts::known(major, minor).unwrap();
+        let told: BTreeMap<String, u64> = told(&layout).into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        assert_eq!(told, asked, "Python {version}");
+    }
+}
