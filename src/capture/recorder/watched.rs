@@ -167,7 +167,9 @@ impl Watched {
                 self.sample_thread(tid, stacks, context, samples);
             }
         }
+        // Where nobody else could want the lock it is asked for with the stacks only.
         if let Some(python) = &mut self.python
+            && (stacks || self.threads.len() > 1)
             && samples[from..].iter().any(|s| s.doing == Doing::Running)
         {
             let holder = python.gil_holder();
