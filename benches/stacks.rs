@@ -105,7 +105,8 @@ fn collapsed(text: &str) -> u64 {
     text.lines().filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
 }
 
-fn by_py_spy(program: &Path, target: &Target) -> Fallible<f64> {
+/// `None` when it gave no figure.
+fn by_py_spy(program: &Path, target: &Target) -> Fallible<Option<f64>> {
     let out = target.folder.path().join("py-spy.txt");
     let ran = Command::new("timeout")
         .arg(PATIENCE.as_secs().to_string())
@@ -118,10 +119,10 @@ fn by_py_spy(program: &Path, target: &Target) -> Fallible<f64> {
         .stderr(Stdio::null())
         .status()?;
     if !ran.success() {
-        println!("  py-spy did not come to its end within {} s", PATIENCE.as_secs());
-        return Ok(0.0);
+        println!("  py-spy did not come to its end within {} s: no figure", PATIENCE.as_secs());
+        return Ok(None);
     }
-    Ok(collapsed(&std::fs::read_to_string(out)?) as f64 / SECONDS as f64)
+    Ok(Some(collapsed(&std::fs::read_to_string(out)?) as f64 / SECONDS as f64))
 }
 
 /// austin counts microseconds unless it is told to count samples; each line is one sample of one thread.
@@ -199,7 +200,7 @@ fn main() -> Fallible<()> {
             let pace = if mode == "busy" { Pace::Running } else { Pace::Asleep };
             let (rate, given_up) = ours(target.pid(), pace)?;
             let theirs = [
-                py_spy.as_deref().map(|p| by_py_spy(p, &target)).transpose()?,
+                py_spy.as_deref().map(|p| by_py_spy(p, &target)).transpose()?.flatten(),
                 austin.as_deref().map(|p| by_austin(p, &target)).transpose()?,
             ];
             let fastest = theirs.iter().flatten().copied().fold(0.0, f64::max);
