@@ -25,6 +25,8 @@ const MANY_DESCRIPTORS: usize = 1_000;
 /// Processes whose descriptors are listed in one round, and the most rounds that one waits for its turn.
 const LISTED_PER_ROUND: u64 = 5;
 const MOST_ROUNDS_PER_LIST: u64 = 4;
+/// So many times longer waits a process whose list is long.
+const ROUNDS_PER_LONG_LIST: u64 = 4;
 /// Most watched descriptors of a process that `poll` is asked about.
 const MAX_ASKED: usize = 64;
 
@@ -117,7 +119,10 @@ impl Slow {
         // The more processes, the less often each is listed; a new one at once.
         let every = (processes.len() as u64).div_ceil(LISTED_PER_ROUND).clamp(1, MOST_ROUNDS_PER_LIST);
         for (turn, (pid, process)) in (self.round..).zip(processes) {
-            if turn.is_multiple_of(every) || !self.kept.contains_key(pid) {
+            let wait = self.kept.get(pid).map_or(1, |kept| {
+                if kept.fds.len() > MANY_DESCRIPTORS { every * ROUNDS_PER_LONG_LIST } else { every }
+            });
+            if turn.is_multiple_of(wait) {
                 self.descriptors(at_ns, process, sources, out);
             }
         }
@@ -143,21 +148,19 @@ impl Slow {
 
     fn descriptors(&mut self, at_ns: u64, process: &Watched, sources: &mut Sources, out: &mut Vec<Record>) {
         let pid = process.facts.pid;
-        let round = self.round;
         let kept = self.kept.entry(pid).or_default();
-        if kept.fds.len() > MANY_DESCRIPTORS && !round.is_multiple_of(4) {
-            return;
-        }
         // Who has not run since has the same descriptors.
         let slices = process.slices();
         if slices.is_some() && slices == kept.listed_at {
             return;
         }
-        kept.listed_at = slices;
         let listing = descriptors::list(&process.dir);
         sources.count(Source::Descriptors, &listing);
         let fds = match listing {
-            Ok(listing) => listing.fds,
+            Ok(listing) => {
+                kept.listed_at = slices;
+                listing.fds
+            }
             Err(Unseen::Denied) if !std::mem::replace(&mut kept.denied, true) => {
                 self.refused.push(pid);
                 return;

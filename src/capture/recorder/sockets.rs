@@ -129,9 +129,8 @@ impl SocketWatch {
     fn ask(&mut self, diag: &mut SockDiag, wanted: &Wanted) -> Result<(Vec<Socket>, bool), NoDiagnosis> {
         let mut sockets = diag.unix(wanted)?.sockets;
         let unix: HashSet<u64> = sockets.iter().map(|s| s.inode).collect();
-        let met = |i: &u64| {
-            unix.contains(i) || diag.knows_tcp(*i) || self.others.contains_key(i) || self.nowhere.contains(i)
-        };
+        // One that was nowhere may since have connected: a list passes over those that are in no state yet.
+        let met = |i: &u64| unix.contains(i) || diag.knows_tcp(*i) || self.others.contains_key(i);
         let list = !wanted.inodes.iter().all(met) || diag.tcp_known() > MOST_BY_NAME;
         if list && monotonic_ns() >= self.next_list_ns {
             let before = own_cpu_ns();
@@ -159,5 +158,38 @@ impl SocketWatch {
             sockets.iter().filter(|s| s.state == SocketState::Listen && s.family == SocketFamily::Tcp);
         self.ports.extend(listening.map(|s| s.local_port));
         sockets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
+    use nix::sys::stat::fstat;
+
+    use super::*;
+    use crate::observe::kernel_file::FileBudget;
+
+    #[test]
+    fn a_socket_that_connects_after_it_was_first_met_is_found() {
+        let me = ProcDir::open(std::process::id() as i32, &FileBudget::new(64)).unwrap();
+        let (mut blind, mut sources) = (Vec::new(), Sources::default());
+        let mut watch = SocketWatch::open(&me, &mut blind);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let early = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let inode = fstat(&early).unwrap().st_ino;
+        let mut states = |watch: &mut SocketWatch| -> Vec<SocketState> {
+            // The price of the last list is no matter here.
+            watch.next_list_ns = 0;
+            let seen = watch.round([inode].into(), &me, &mut sources, &mut blind).unwrap();
+            seen.iter().filter(|s| s.inode == inode).map(|s| s.state).collect()
+        };
+        assert_eq!(states(&mut watch), [], "in no state yet, so on no list");
+        let port = listener.local_addr().unwrap().port();
+        connect(early.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).unwrap();
+        assert_eq!(states(&mut watch), [SocketState::Established]);
+        assert_eq!(states(&mut watch), [SocketState::Established], "asked for by name");
     }
 }
