@@ -3,7 +3,7 @@
 //! Pairs of equal length, once with and once without a look, in alternating order, so that whatever else goes on hits
 //! both alike. The limits stand beside the figures; nothing fails on them, a shared machine is no scale.
 
-mod peers;
+mod shared;
 
 use std::error::Error;
 use std::os::unix::process::ExitStatusExt;
@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use stallscope::portal::Stack;
 use stallscope::portal::load::{Load, Plan};
-use stallscope::portal::server::{Options, Portal};
+use stallscope::portal::server::Portal;
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -40,22 +39,7 @@ struct Looker {
 
 fn main() -> Fallible<()> {
     let folder = tempfile::tempdir()?;
-    let portal = Portal::up(
-        &Options {
-            stack: Stack::Modern,
-            worker_class: "gevent".into(),
-            workers: 8,
-            threads: None,
-            timeout_s: None,
-            port: 0,
-            nginx: false,
-            unix_socket: false,
-            dir: folder.path().join("portal"),
-            env: Vec::new(),
-            wait: true,
-        },
-        &mut |line| println!("{line}"),
-    )?;
+    let portal = shared::eight_gevent_workers(folder.path())?;
     println!(
         "8 gevent workers; limits: wall {WALL_LIMIT_S} s, {:.0} % of a core, {RSS_LIMIT_MIB} MiB",
         CPU_LIMIT * 100.0
@@ -66,7 +50,7 @@ fn main() -> Fallible<()> {
         program: env!("CARGO_BIN_EXE_stallscope").into(),
         args: [&pid, "-d", "3s", "--max-duration", "3s", "--fail-on", "never"].map(str::to_owned).into(),
     };
-    let py_spy = peers::py_spy().map(|program| Looker {
+    let py_spy = shared::py_spy().map(|program| Looker {
         name: "py-spy",
         program,
         args: [

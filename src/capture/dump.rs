@@ -10,15 +10,13 @@ use super::syscalls::{Wait, describe};
 use crate::observe::clock::monotonic_ns;
 use crate::observe::kernel_file::READ_BUFFER_BYTES;
 use crate::observe::thread_files::{ThreadFiles, list_threads};
-use crate::python::census::{ALL_OBJECTS, Census, MachineStack, Rejected};
+use crate::python::census::{ALL_OBJECTS, Census, Rejected};
 use crate::python::kinds::Family;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{greenlets, tasks};
 use crate::target::Member;
 use crate::target::maps;
 
-/// Longest list of mappings that is read.
-const MAX_MAPS_BYTES: u64 = 16 << 20;
 /// How often the holder of the interpreter lock is looked at: one look says little.
 const GIL_LOOKS: usize = 9;
 
@@ -52,6 +50,8 @@ pub struct ProcessDump {
 pub struct ThreadDump {
     /// Thread id in the namespace of the tool.
     pub tid: i32,
+    /// Thread id in its own innermost namespace.
+    pub ns_tid: i32,
     /// Its `comm`.
     pub name: String,
     /// State letter.
@@ -157,8 +157,7 @@ pub fn look(member: &Member, arch: &str) -> Option<ProcessDump> {
         blind: Vec::new(),
         denied: false,
     };
-    let text = member.dir.read("maps", MAX_MAPS_BYTES);
-    let mappings = text.map(|text| maps::parse(&String::from_utf8_lossy(&text)));
+    let mappings = maps::of(&member.dir);
     let mut python = match Python::attach(&member.dir, &mappings) {
         Ok(python) => Some(python),
         Err(why) => {
@@ -172,7 +171,7 @@ pub fn look(member: &Member, arch: &str) -> Option<ProcessDump> {
         dump.python = Some(python.facts());
         let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings.as_deref().unwrap_or_default());
         let census = python.census(&stacks, ALL_OBJECTS);
-        census_of(&mut dump, python, &census, &tids(member, &stacks));
+        census_of(&mut dump, python, &census);
     }
     Some(dump)
 }
@@ -212,6 +211,7 @@ fn threads(member: &Member, arch: &str, mut python: Option<&mut Python>) -> Opti
         };
         threads.push(ThreadDump {
             tid,
+            ns_tid,
             name,
             state,
             gil,
@@ -229,22 +229,7 @@ fn threads(member: &Member, arch: &str, mut python: Option<&mut Python>) -> Opti
     Some(threads)
 }
 
-/// The threads of the machine stacks in both namespaces: (inside, here).
-fn tids(member: &Member, stacks: &[MachineStack]) -> Vec<(i32, i32)> {
-    if member.snapshot.ns_pid == member.snapshot.pid {
-        return stacks.iter().map(|s| (s.ns_tid, s.ns_tid)).collect();
-    }
-    let mut buffer = [0; READ_BUFFER_BYTES];
-    let all = list_threads(&member.dir).unwrap_or_default();
-    all.into_iter()
-        .filter_map(|tid| {
-            let mut files = ThreadFiles::new(std::sync::Arc::clone(&member.dir), tid);
-            Some((files.status(&mut buffer).ok()?.ns_pid, tid))
-        })
-        .collect()
-}
-
-fn census_of(dump: &mut ProcessDump, python: &Python, census: &Census, tids: &[(i32, i32)]) {
+fn census_of(dump: &mut ProcessDump, python: &Python, census: &Census) {
     let now_s = monotonic_ns() as f64 / 1e9;
     let frames = |raw: &[RawFrame]| raw.iter().map(|f| python.named(*f)).collect::<Vec<Frame>>();
     let Rejected { torn, unreadable } = census.rejected;
@@ -274,8 +259,8 @@ fn census_of(dump: &mut ProcessDump, python: &Python, census: &Census, tids: &[(
             spawned_at: frames(&greenlet.spawned_at),
             tid: greenlet
                 .ns_tid
-                .and_then(|ns| tids.iter().find(|(inside, _)| *inside == ns))
-                .map(|(_, here)| *here),
+                .and_then(|ns_tid| dump.threads.iter().find(|t| t.ns_tid == ns_tid))
+                .map(|thread| thread.tid),
             last_turn_ms: greenlet.last_turn_s.map(|turn| ((now_s - turn).max(0.0) * 1e3) as u64),
             frames: frames(&greenlet.frames),
         });

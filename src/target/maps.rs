@@ -1,5 +1,10 @@
-//! `/proc/PID/maps`, parsed. Pure.
+//! `/proc/PID/maps`, read and parsed. The parser is pure.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use crate::observe::kernel_file::{ProcDir, Seen};
+
+/// Longest list of mappings that is read.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// One mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +19,11 @@ pub struct Mapping {
     pub offset: u64,
     /// Path as the kernel shows it, with a deleted file's mark removed; empty for anonymous memory.
     pub path: String,
+}
+
+/// The mappings of a process.
+pub fn of(process: &ProcDir) -> Seen<Vec<Mapping>> {
+    process.read("maps", MAX_BYTES).map(|text| parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Parses the file; lines that make no sense are left out.

@@ -10,15 +10,11 @@ use crate::observe::exit::ExitWatch;
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::target::{maps, recognise};
 
-/// Longest list of mappings that is read.
-const MAX_MAPS_BYTES: u64 = 16 << 20;
-
 impl Recorder<'_> {
     /// Begins to watch a member.
     pub(super) fn watch(&mut self, pid: i32, at_ns: u64) {
         let Some(member) = self.server.members.get(&pid) else { return };
-        let maps =
-            member.dir.read("maps", MAX_MAPS_BYTES).map(|text| maps::parse(&String::from_utf8_lossy(&text)));
+        let maps = maps::of(&member.dir);
         let mapped = facts::mapped_files(maps.as_deref().unwrap_or_default());
         let mut python: Option<Python> = None;
         if self.options.level != Level::Proc {

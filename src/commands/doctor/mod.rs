@@ -25,8 +25,6 @@ use crate::target::{Server, maps};
 
 /// How long servers are looked for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest list of mappings that is read.
-const MAX_MAPS_BYTES: u64 = 16 << 20;
 
 /// Looks and reports. Gives the exit code.
 pub fn run(args: &DoctorArgs) -> Result<u8> {
@@ -86,8 +84,7 @@ fn ask(dir: &ProcDir, here: &Here) -> (Facts, Option<Gate>) {
 
 /// The interpreter in words, where its memory may be read.
 fn python(dir: &ProcDir) -> Option<String> {
-    let text = dir.read("maps", MAX_MAPS_BYTES).ok()?;
-    let mappings = maps::parse(&String::from_utf8_lossy(&text));
+    let mappings = maps::of(dir).ok()?;
     let memory = Memory::open(dir).ok()?;
     Some(match locate(&mappings, &memory) {
         Ok(interpreter) => format!("CPython {}: its stacks can be read", interpreter.version),
