@@ -4,12 +4,10 @@
 //! that since Linux 6.15; before, nobody but the parent learns it, and the answer is that there is none. Holding the
 //! descriptor changes nothing for the process or its parent.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-use nix::errno::Errno;
-use nix::libc;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::kernel_file::ProcDir;
+use super::pidfd;
 
 /// What the kernel fills in, as far as its first published size.
 #[repr(C)]
@@ -37,13 +35,7 @@ impl ExitWatch {
     /// Takes hold of a process; `None` where that is not possible.
     #[must_use]
     pub fn open(process: &ProcDir) -> Option<Self> {
-        // SAFETY: takes two integers and touches no memory of ours.
-        let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid(), 0) };
-        let fd = Errno::result(opened).ok()? as i32;
-        // SAFETY: the kernel has just made this descriptor for us, close-on-exec, and nobody else knows its number.
-        let watch = Self(unsafe { OwnedFd::from_raw_fd(fd) });
-        // Were the process gone by now, the number could be somebody else's.
-        process.exists().then_some(watch)
+        pidfd::open(process).ok().map(Self)
     }
 
     /// The wait status of the process once its parent has reaped it.

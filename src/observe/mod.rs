@@ -17,6 +17,7 @@ pub mod listeners;
 pub mod memory;
 pub mod own;
 pub mod parse;
+mod pidfd;
 pub mod probe;
 pub mod process;
 pub mod readiness;

@@ -15,7 +15,7 @@
 //!
 //! Must never read, write or change a flag: flags of the open file are shared with the target.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -24,6 +24,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::fstat;
 
 use super::kernel_file::{ProcDir, Seen, Unseen};
+use super::pidfd;
 use crate::capture::model::Descriptor;
 
 mod fionread {
@@ -73,9 +74,8 @@ pub struct Readiness {
 impl Readiness {
     /// Takes hold of a process. Whether its descriptors may be taken shows when one is asked about.
     pub fn open(process: Arc<ProcDir>) -> Seen<Self> {
-        let pidfd = pidfd_open(process.pid())?;
-        // The process of the directory still exists, so the number cannot have been given to another one.
-        if process.exists() { Ok(Self { process, pidfd }) } else { Err(Unseen::Gone) }
+        let pidfd = pidfd::open(&process)?;
+        Ok(Self { process, pidfd })
     }
 
     /// Asks about a descriptor. `watched` are the `EPOLL*` bits of its entry, whose numbers `poll` shares.
@@ -89,7 +89,7 @@ impl Readiness {
             Ok(_) | Err(Unseen::Absent) => return Err(NotAsked::Replaced),
             Err(unseen) => return Err(unseen.into()),
         }
-        let taken = pidfd_getfd(&self.pidfd, descriptor.fd)?;
+        let taken = pidfd::take(&self.pidfd, descriptor.fd)?;
         // Even in the microseconds since: then touch nothing more.
         if descriptor.inode.is_some_and(|inode| fstat(&taken).map_or(true, |seen| seen.st_ino != inode)) {
             return Err(NotAsked::Replaced);
@@ -113,22 +113,6 @@ fn queued_bytes(fd: &OwnedFd) -> Option<u64> {
     // SAFETY: FIONREAD writes one int, for which `bytes` has room; the descriptor is open for the whole call.
     unsafe { fionread::fionread(fd.as_raw_fd(), &raw mut bytes) }.ok()?;
     bytes.try_into().ok()
-}
-
-fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: takes two integers and touches no memory of ours.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
-}
-
-fn pidfd_getfd(pidfd: &OwnedFd, fd: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: takes three integers and touches no memory of ours; `pidfd` is open for the whole call.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) })
-}
-
-fn owned(result: libc::c_long) -> Result<OwnedFd, Errno> {
-    let fd = Errno::result(result)? as i32;
-    // SAFETY: the kernel has just made this descriptor for us, close-on-exec, and nobody else knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]
