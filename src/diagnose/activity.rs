@@ -3,7 +3,7 @@
 //! Takes a sample with what is known of its process, gives an [`Activity`]. One rule throughout: a sleep belongs to
 //! the loop only if the loop itself called it, whatever the system call.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::known;
 use super::stack::{Place, Stack};

@@ -2,7 +2,8 @@
 //!
 //! Takes a process of the capture and a span, gives [`Features`]. It measures and does not judge.
 
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 
 use super::activity::{Activity, Meaning, Reader};
 use super::budget::{Tally, overlap, part};
@@ -121,7 +122,7 @@ impl<'v, 'a> Features<'v, 'a> {
     ) -> Self {
         let reader = Reader::new(view, process, stacks);
         let loop_tid = process.facts.loop_tid;
-        let mut seen: HashMap<(i32, Option<u32>, Activity, Option<i32>), Seen<'v, 'a>> = HashMap::new();
+        let mut seen: HashMap<(i32, Option<u32>, Activity, Option<i32>), Seen<'v, 'a>> = HashMap::default();
         let mut at = BTreeMap::new();
         let mut runnable_at = BTreeMap::new();
         let mut gil_holders = BTreeMap::new();

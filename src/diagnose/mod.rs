@@ -22,7 +22,7 @@ pub mod summary;
 pub mod thresholds;
 pub mod view;
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 pub use thresholds::RULES_VERSION;
 

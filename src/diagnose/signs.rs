@@ -83,9 +83,9 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
 /// When the process last sent to any client, and when it accepted.
 fn answers(view: &View<'_>, process: &ProcessView<'_>) -> Vec<i64> {
     let mut signs = Vec::new();
-    let mut known: Option<std::collections::HashSet<u64>> = None;
+    let mut known: Option<foldhash::HashSet<u64>> = None;
     for listing in &process.descriptors {
-        let clients: std::collections::HashSet<u64> = listing
+        let clients: foldhash::HashSet<u64> = listing
             .value
             .iter()
             .filter_map(|d| d.inode)
@@ -96,7 +96,7 @@ fn answers(view: &View<'_>, process: &ProcessView<'_>) -> Vec<i64> {
         }
         known = Some(clients);
     }
-    let mine: std::collections::HashSet<u64> =
+    let mine: foldhash::HashSet<u64> =
         process.descriptors.iter().flat_map(|d| d.value).filter_map(|d| d.inode).collect();
     for reading in &view.sockets {
         let sent = |s: &&crate::capture::model::Socket| {

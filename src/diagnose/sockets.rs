@@ -3,7 +3,8 @@
 //! Pure. A request is in flight when the last data came from the client: `tcp_info` gives the ages of the last data
 //! in either direction, and a server that has answered has sent last.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{Socket, SocketFamily, SocketState};

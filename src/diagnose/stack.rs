@@ -2,7 +2,7 @@
 //!
 //! Takes frames, gives a [`Place`] and, over many stacks, the path they share. Pure.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::known;
 use crate::capture::model::Frame;
@@ -128,7 +128,7 @@ pub fn common_path(stacks: &[(&Stack<'_>, u64)], share: f64) -> Vec<Frame> {
         stacks.iter().map(|(s, weight)| (s.frames.get(..s.above).unwrap_or_default(), *weight)).collect();
     let mut path = Vec::new();
     loop {
-        let mut votes: HashMap<(&str, &str), u64> = HashMap::new();
+        let mut votes: HashMap<(&str, &str), u64> = HashMap::default();
         for (frames, weight) in &remaining {
             if let Some(frame) = frames.last() {
                 *votes.entry((&frame.file, &frame.function)).or_default() += weight;
@@ -154,7 +154,7 @@ pub fn common_path(stacks: &[(&Stack<'_>, u64)], share: f64) -> Vec<Frame> {
 }
 
 fn modal_line(lines: impl Iterator<Item = (u32, u64)>) -> u32 {
-    let mut votes: HashMap<u32, u64> = HashMap::new();
+    let mut votes: HashMap<u32, u64> = HashMap::default();
     for (line, weight) in lines {
         *votes.entry(line).or_default() += weight;
     }

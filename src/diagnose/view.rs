@@ -2,7 +2,8 @@
 //!
 //! Takes a [`Capture`], gives one [`ProcessView`] per process. It decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use foldhash::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ending::Ending;
 use crate::capture::model::{
@@ -140,7 +141,7 @@ impl<'a> View<'a> {
             window: Span { start_ns: 0, end_ns: 0 },
             processes: BTreeMap::new(),
             sockets: Vec::new(),
-            socket_of: HashMap::new(),
+            socket_of: HashMap::default(),
             listeners: BTreeSet::new(),
             ports: BTreeSet::new(),
             paths: BTreeSet::new(),
@@ -330,7 +331,7 @@ impl<'a> ProcessView<'a> {
             beats: Vec::new(),
             loop_clock: Vec::new(),
             cgroups: Vec::new(),
-            inode_of: HashMap::new(),
+            inode_of: HashMap::default(),
             tasks: None,
         }
     }

@@ -3,7 +3,7 @@
 //! Cached by address. An address can be given to another code object later, so the cache remembers what it was made of
 //! and checks whenever a frame is new at its place.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::layout::{CODE_BYTES, Instruction, Layout};
 use super::lines::line_at;

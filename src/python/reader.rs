@@ -11,8 +11,8 @@
 //! of the fastest possible targets look sound when it is not; and our readings can fall into step with the target. So
 //! there are three, an uneven while apart.
 
+use foldhash::{HashMap, HashSet};
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
 
 use super::census::MachineStack;
 use super::code::{Code, Codes};
@@ -130,7 +130,7 @@ impl<M: MemoryReader> StackReader<M> {
         Self {
             interpreter,
             memory,
-            threads: HashMap::new(),
+            threads: HashMap::default(),
             codes: Codes::default(),
             counts: Counts::default(),
             walker: Walker::default(),
@@ -219,8 +219,8 @@ impl<M: MemoryReader> StackReader<M> {
     /// Reads the list of threads anew. The list is only taken over when it was read to its end.
     pub fn refresh_threads(&mut self) -> Result<(), ReadError> {
         let layout = self.interpreter.layout;
-        let mut found: HashMap<i32, (u64, u64)> = HashMap::new();
-        let mut met: HashSet<u64> = HashSet::new();
+        let mut found: HashMap<i32, (u64, u64)> = HashMap::default();
+        let mut met: HashSet<u64> = HashSet::default();
         for interpreter in self.interpreter_states()? {
             let mut address = self.memory.word(interpreter.wrapping_add(layout.threads_head))?;
             while address != 0 {

@@ -1,6 +1,6 @@
 //! Names, frames and stacks by number: each is written once into the stream and named by its number from then on.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use crate::capture::model::{Frame, Record};
 

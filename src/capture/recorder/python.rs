@@ -1,6 +1,6 @@
 //! The interpreter of a watched process: its stacks as numbers, and what its memory tells besides.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
@@ -72,7 +72,7 @@ impl Python {
         let mut reader = StackReader::new(interpreter, memory);
         // A worker that is being born may have no threads yet: later rounds will find them.
         let _ = reader.refresh_threads();
-        Ok(Self { reader, stacks: HashMap::new(), last: HashMap::new(), key: Vec::new() })
+        Ok(Self { reader, stacks: HashMap::default(), last: HashMap::default(), key: Vec::new() })
     }
 
     /// Reads the list of threads anew; an inconsistent list leaves the old one.
@@ -167,7 +167,7 @@ impl Python {
         if !census.complete {
             return None;
         }
-        let mut groups: HashMap<(WaitingKind, Vec<RawFrame>), (String, u64)> = HashMap::new();
+        let mut groups: HashMap<(WaitingKind, Vec<RawFrame>), (String, u64)> = HashMap::default();
         let waiting = census.greenlets.iter().filter(|g| g.state == greenlets::State::Suspended);
         for greenlet in waiting.clone() {
             let name = greenlet.callable.clone().unwrap_or_default();

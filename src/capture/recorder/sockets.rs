@@ -17,8 +17,8 @@ use crate::observe::sockets::{SocketFiles, Table, Wanted};
 
 /// Most sockets written per round.
 const MAX_SOCKETS: usize = 4_096;
-/// After a list, so many times its price passes before the next: a quarter of a percent of a processor.
-const LIST_SHARE: u64 = 400;
+/// After a list, so many times its price passes before the next: an eighth of a percent of a processor.
+const LIST_SHARE: u64 = 800;
 /// More sockets than this are cheaper listed than asked for one by one.
 const MOST_BY_NAME: usize = 512;
 

@@ -100,9 +100,11 @@ impl Watched {
 
     /// Looks which threads there are. `Gone` when the process has ended.
     pub fn refresh(&mut self, context: &mut Context<'_>) -> Result<(), Unseen> {
-        let tids = list_threads(&self.dir)?;
-        self.threads.retain(|tid, _| tids.binary_search(tid).is_ok() || tids.contains(tid));
-        for tid in tids {
+        let listed = self.threads_if_changed()?;
+        if let Some(tids) = &listed {
+            self.threads.retain(|tid, _| tids.contains(tid));
+        }
+        for tid in listed.unwrap_or_default() {
             let same = self.same_pid_ns;
             self.threads.entry(tid).or_insert_with(|| {
                 let mut files = ThreadFiles::new(Arc::clone(&self.dir), tid);
@@ -114,6 +116,13 @@ impl Watched {
             python.refresh();
         }
         if self.threads.is_empty() { Err(Unseen::Gone) } else { Ok(()) }
+    }
+
+    /// The threads, unless they are as many as are known: the kernel counts them in the links of their folder. One that
+    /// has ended is struck off when its files are next read, so that another one in its place is not overlooked.
+    fn threads_if_changed(&self) -> Result<Option<Vec<i32>>, Unseen> {
+        let links = self.dir.stat("task")?.st_nlink;
+        if links == self.threads.len() as u64 + 2 { Ok(None) } else { list_threads(&self.dir).map(Some) }
     }
 
     /// The exact counters of all threads. `Gone` when the process has ended.

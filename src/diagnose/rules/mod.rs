@@ -19,7 +19,8 @@ pub mod productive;
 pub mod stalled;
 pub mod waiting;
 
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use std::collections::BTreeMap;
 
 use super::budget::{round, wilson95};
 use super::features::Features;
