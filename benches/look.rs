@@ -5,16 +5,14 @@
 
 mod shared;
 
-use std::error::Error;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use shared::Fallible;
 use stallscope::portal::load::{Load, Plan};
 use stallscope::portal::server::Portal;
-
-type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const PAIRS: usize = 4;
 const HALF: Duration = Duration::from_secs(4);

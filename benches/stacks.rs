@@ -5,28 +5,25 @@
 
 mod shared;
 
-use std::error::Error;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stallscope::observe::kernel_file::{FileBudget, ProcDir};
+use shared::peers::Peer;
+use shared::{Fallible, SID};
+use stallscope::observe::kernel_file::{FileBudget, ProcDir, READ_BUFFER_BYTES};
 use stallscope::observe::memory::Memory;
+use stallscope::observe::thread_files::ThreadFiles;
 use stallscope::python::locate::locate;
 use stallscope::python::reader::Pace;
 use stallscope::python::{Sample, StackReader};
 use stallscope::target::maps;
 
-type Fallible<T> = Result<T, Box<dyn Error>>;
-
 const SECONDS: u64 = 3;
-/// Samples per second that py-spy is asked for: more than it can do, and not so many that it never comes to its end.
-const RATE: &str = "20000";
-/// Longer than this nobody is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Threads that run at a depth, each with a function of its own at every level; or that are parked there.
 const PROGRAM: &str = r#"
@@ -49,12 +46,13 @@ struct Target {
 }
 
 impl Target {
-    fn start(python: &Path, threads: u32, depth: u32, mode: &str) -> Fallible<Self> {
+    fn start(python: &[String], threads: u32, depth: u32, mode: &str) -> Fallible<Self> {
         let folder = tempfile::tempdir()?;
-        let program = folder.path().join("levels.py");
-        std::fs::write(&program, PROGRAM)?;
-        let mut child = Command::new(python)
-            .arg(&program)
+        // Given as text: an interpreter in a root of its own sees no file of ours.
+        let (program, before) = python.split_first().ok_or("no interpreter")?;
+        let mut child = Command::new(program)
+            .args(before)
+            .args(["-c", PROGRAM])
             .args([threads.to_string(), depth.to_string(), mode.into()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -100,71 +98,46 @@ fn ours(pid: i32, pace: Pace) -> Fallible<(f64, f64)> {
     Ok((rate, 1.0 - obtained as f64 / asked.max(1) as f64))
 }
 
-/// Sum of the counts of collapsed stacks.
-fn collapsed(text: &str) -> u64 {
-    text.lines().filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+/// A bare remote read, and what an unchanged stack costs, in nanoseconds: the quickest of many batches.
+struct Floor {
+    /// 64 bytes out of the memory of the target.
+    bare: f64,
+    /// One reading of a stack that has not changed: of a thread that has run since.
+    reading: f64,
+    /// What the recorder does first, and alone where the thread has not run since: its `schedstat`.
+    not_run: f64,
 }
 
-/// `None` when it gave no figure.
-fn by_py_spy(program: &Path, target: &Target) -> Fallible<Option<f64>> {
-    let out = target.folder.path().join("py-spy.txt");
-    let ran = Command::new("timeout")
-        .arg(PATIENCE.as_secs().to_string())
-        .arg(program)
-        .args(["record", "--nonblocking", "--threads", "--idle", "-f", "raw", "-r", RATE, "-d"])
-        .arg(SECONDS.to_string())
-        .args(["-p", &target.pid().to_string(), "-o"])
-        .arg(&out)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    if !ran.success() {
-        println!("  py-spy did not come to its end within {} s: no figure", PATIENCE.as_secs());
-        return Ok(None);
-    }
-    Ok(Some(collapsed(&std::fs::read_to_string(out)?) as f64 / SECONDS as f64))
-}
-
-/// austin counts microseconds unless it is told to count samples; each line is one sample of one thread.
-fn by_austin(program: &Path, target: &Target) -> Fallible<f64> {
-    let out = target.folder.path().join("austin.txt");
-    Command::new("timeout")
-        .arg(PATIENCE.as_secs().to_string())
-        .arg(program)
-        .args(["-i", "1us", "-x", &SECONDS.to_string(), "-o"])
-        .arg(&out)
-        .args(["-p", &target.pid().to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    let bytes = std::fs::read(out)?;
-    let lines = String::from_utf8_lossy(&bytes);
-    Ok(lines.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).count() as f64 / SECONDS as f64)
-}
-
-/// One 64-byte remote read, and one reading of a stack that has not changed, in nanoseconds: the quickest of many.
-fn floor(pid: i32) -> Fallible<(f64, f64)> {
-    const ROUNDS: u32 = 20_000;
-    const BATCHES: usize = 15;
-    let mut reader = reader(pid)?;
-    let memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;
-    let address = reader.interpreter().runtime_start;
-    let least = |run: &mut dyn FnMut()| {
+impl Floor {
+    fn of(pid: i32) -> Fallible<Self> {
+        const ROUNDS: u32 = 20_000;
+        const BATCHES: usize = 25;
+        let mut reader = reader(pid)?;
+        let memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;
+        let mut files = ThreadFiles::new(Arc::new(ProcDir::open(pid, &FileBudget::new(8))?), pid);
+        let mut buffer = [0; READ_BUFFER_BYTES];
+        let address = reader.interpreter().runtime_start;
         let batch = |run: &mut dyn FnMut()| {
             let began = Instant::now();
             (0..ROUNDS).for_each(|_| run());
             began.elapsed().as_nanos() as f64 / f64::from(ROUNDS)
         };
-        (0..BATCHES).map(|_| batch(run)).fold(f64::MAX, f64::min)
-    };
-    let bare = least(&mut || {
-        let mut bytes = [0; 64];
-        let _ = black_box(memory.read_at(&mut bytes, address));
-    });
-    let unchanged = least(&mut || {
-        black_box(reader.sample(pid, Pace::Asleep));
-    });
-    Ok((bare, unchanged))
+        let mut least = Self { bare: f64::MAX, reading: f64::MAX, not_run: f64::MAX };
+        // In turn, so that a disturbance of the machine hits all three.
+        for _ in 0..BATCHES {
+            least.bare = least.bare.min(batch(&mut || {
+                let mut bytes = [0; 64];
+                let _ = black_box(memory.read_at(&mut bytes, address));
+            }));
+            least.reading = least.reading.min(batch(&mut || {
+                black_box(reader.sample(pid, Pace::Asleep));
+            }));
+            least.not_run = least.not_run.min(batch(&mut || {
+                let _ = black_box(files.schedstat(&mut buffer));
+            }));
+        }
+        Ok(least)
+    }
 }
 
 /// Wall time of a whole process, the median of several.
@@ -182,53 +155,97 @@ fn wall(program: &Path, args: &[&str]) -> Fallible<f64> {
     Ok(times[times.len() / 2])
 }
 
+/// An interpreter to be measured on, and who else can read it.
+struct Subject {
+    name: &'static str,
+    program: Vec<String>,
+    exists: PathBuf,
+    peers: &'static [Peer],
+}
+
+fn subjects() -> [Subject; 3] {
+    let plain = |name, version: &str| {
+        let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        let path = home.join(".pyenv/versions").join(version).join("bin/python");
+        let program = vec![path.display().to_string()];
+        Subject { name, program, exists: path, peers: &[Peer::PySpy, Peer::Austin3, Peer::Austin4] }
+    };
+    let newest = "/usr/bin/python3.15";
+    [
+        plain("3.10", "3.10.13"),
+        plain("3.13", "3.13.0"),
+        Subject {
+            name: "3.15",
+            program: ["chroot", SID, newest].map(str::to_owned).into(),
+            exists: PathBuf::from(format!("{SID}{newest}")),
+            peers: &[Peer::Cpython, Peer::CpythonWriting],
+        },
+    ]
+}
+
+fn speed(subject: &Subject) -> Fallible<()> {
+    println!("\nPython {}: stacks per second (goal: twice the fastest that writes nothing)", subject.name);
+    for (threads, depth, mode) in [(1, 5, "busy"), (1, 200, "busy"), (20, 20, "busy"), (20, 20, "parked")] {
+        let target = Target::start(&subject.program, threads, depth, mode)?;
+        let pace = if mode == "busy" { Pace::Running } else { Pace::Asleep };
+        let (rate, given_up) = ours(target.pid(), pace)?;
+        println!("  {threads} threads, depth {depth}, {mode}: {rate:.0}, given up {:.1} %", given_up * 100.0);
+        for peer in subject.peers {
+            let told = match peer.stacks_per_s(target.pid(), SECONDS, target.folder.path())? {
+                Some(theirs) => format!("{theirs:9.0}, ratio {:.2}", rate / theirs.max(1.0)),
+                None => "no figure".into(),
+            };
+            println!("    {:<34} {told}", peer.name());
+        }
+    }
+    Ok(())
+}
+
+fn first_stacks(subject: &Subject) -> Fallible<()> {
+    let py_spy = shared::py_spy().filter(|_| subject.peers.contains(&Peer::PySpy));
+    for (threads, depth, limit_ms) in [(2, 5, 3), (200, 100, 25)] {
+        let target = Target::start(&subject.program, threads, depth, "parked")?;
+        let pid = target.pid().to_string();
+        let own = wall(Path::new(env!("CARGO_BIN_EXE_stallscope")), &["dump", &pid, "--only", &pid])?;
+        let peer = py_spy.as_deref().map(|p| wall(p, &["dump", "--nonblocking", "-p", &pid])).transpose()?;
+        println!(
+            "  dump of {threads} threads, depth {depth}: {own:.1} ms wall (limit {limit_ms}), py-spy {} ms",
+            peer.map_or_else(|| "-".into(), |ms| format!("{ms:.1}"))
+        );
+    }
+    Ok(())
+}
+
 fn main() -> Fallible<()> {
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let (py_spy, austin) = (shared::py_spy(), shared::austin());
-    for version in ["3.10.13", "3.13.0"] {
-        let python = home.join(".pyenv/versions").join(version).join("bin/python");
-        if !python.exists() {
-            println!("SKIPPED: Python {version} is not installed");
+    // `cargo bench --bench stacks -- floor` and the like print a part.
+    let wanted = |part: &str| {
+        let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+        asked.is_empty() || asked.iter().any(|arg| arg == part)
+    };
+    for subject in subjects() {
+        if !subject.exists.exists() {
+            println!("SKIPPED: Python {} is not installed", subject.name);
             continue;
         }
-        println!(
-            "\nPython {version}: stacks per second, ours / py-spy / austin (ratio to the fastest; goal 2)"
-        );
-        for (threads, depth, mode) in [(1, 5, "busy"), (1, 200, "busy"), (20, 20, "busy"), (20, 20, "parked")]
-        {
-            let target = Target::start(&python, threads, depth, mode)?;
-            let pace = if mode == "busy" { Pace::Running } else { Pace::Asleep };
-            let (rate, given_up) = ours(target.pid(), pace)?;
-            let theirs = [
-                py_spy.as_deref().map(|p| by_py_spy(p, &target)).transpose()?.flatten(),
-                austin.as_deref().map(|p| by_austin(p, &target)).transpose()?,
-            ];
-            let fastest = theirs.iter().flatten().copied().fold(0.0, f64::max);
-            let shown = theirs.map(|t| t.map_or_else(|| "-".into(), |t| format!("{t:9.0}")));
+        if wanted("speed") {
+            speed(&subject)?;
+        }
+        if wanted("floor") {
+            let parked = Target::start(&subject.program, 1, 5, "parked")?;
+            let floor = Floor::of(parked.pid())?;
             println!(
-                "  {threads:2} threads, depth {depth:3}, {mode:6} {rate:9.0} / {} / {}  ratio {:.2}, given up {:.1} %",
-                shown[0],
-                shown[1],
-                rate / fastest.max(1.0),
-                given_up * 100.0
+                "  Python {}, a bare 64-byte read {:.0} ns; an unchanged stack of a thread that has not run {:.0} ns, ratio \
+                 {:.2}; of one that has, read anew, {:.0} ns, ratio {:.2} (limit 1.5)",
+                subject.name,
+                floor.bare,
+                floor.not_run,
+                floor.not_run / floor.bare,
+                floor.reading,
+                floor.reading / floor.bare
             );
         }
-        let parked = Target::start(&python, 1, 5, "parked")?;
-        let (bare, unchanged) = floor(parked.pid())?;
-        println!(
-            "  unchanged stack {unchanged:.0} ns, a bare 64-byte read {bare:.0} ns: ratio {:.2} (limit 1.5)",
-            unchanged / bare
-        );
-        for (threads, depth, limit_ms) in [(2, 5, 3), (200, 100, 25)] {
-            let target = Target::start(&python, threads, depth, "parked")?;
-            let pid = target.pid().to_string();
-            let own = wall(Path::new(env!("CARGO_BIN_EXE_stallscope")), &["dump", &pid, "--only", &pid])?;
-            let peer =
-                py_spy.as_deref().map(|p| wall(p, &["dump", "--nonblocking", "-p", &pid])).transpose()?;
-            println!(
-                "  dump of {threads} threads, depth {depth}: {own:.1} ms wall (limit {limit_ms}), py-spy {} ms",
-                peer.map_or_else(|| "-".into(), |ms| format!("{ms:.1}"))
-            );
+        if wanted("dump") {
+            first_stacks(&subject)?;
         }
     }
     Ok(())

@@ -5,13 +5,11 @@
 
 mod shared;
 
-use std::error::Error;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use shared::Fallible;
 use stallscope::portal::load::{Load, Plan};
-
-type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const LIMIT: f64 = 0.02;
 const SPAN: Duration = Duration::from_secs(15);

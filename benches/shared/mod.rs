@@ -2,11 +2,19 @@
 //! environment of its own under the target folder.
 #![allow(dead_code, reason = "each benchmark uses its share of this")]
 
+pub mod peers;
+
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use stallscope::portal::Stack;
 use stallscope::portal::server::{Options, Portal};
+
+pub type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// A Debian of its own, made by `tests/run`: the newest interpreters, another C library.
+pub const SID: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sid");
 
 /// A portal of eight gevent workers in a folder.
 pub fn eight_gevent_workers(folder: &Path) -> stallscope::error::Result<Portal> {
@@ -51,9 +59,4 @@ pub fn from_pypi(package: &str, version: &str, program: &str) -> Option<PathBuf>
 /// py-spy.
 pub fn py_spy() -> Option<PathBuf> {
     from_pypi("py-spy", "0.4.1", "py-spy")
-}
-
-/// austin.
-pub fn austin() -> Option<PathBuf> {
-    from_pypi("austin-dist", "3.7.0", "austin")
 }

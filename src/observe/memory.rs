@@ -4,10 +4,10 @@
 //! that is never served. Where it may not be opened but the kernel's remote read is allowed, `remoteprocess` reads; its
 //! `lock()` is never called. Nothing here can write: the file is opened for reading.
 //!
-//! For many pages at once the kernel's vectored remote read is the cheapest and the nearest to one instant. It goes by
+//! For many ranges at once the kernel's vectored remote read is the cheapest and the nearest to one instant. It goes by
 //! process id, and may hang on a page that is never served, so it is only used for pages that the file has given before.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use remoteprocess::ProcessMemory as _;
 
 use super::kernel_file::{ProcDir, Seen, Unseen};
-use crate::python::memory::{MemoryReader, PAGE, ReadError};
+use crate::python::memory::{MemoryReader, Range, ReadError, one_by_one};
 
 /// The memory of a process.
 pub struct Memory {
@@ -26,6 +26,8 @@ pub struct Memory {
     door: Door,
     /// Cleared when the kernel refuses the vectored read, as a seccomp filter may.
     vectored: Cell<bool>,
+    /// Room for the ranges of one read.
+    remote: RefCell<Vec<RemoteIoVec>>,
 }
 
 enum Door {
@@ -39,7 +41,12 @@ impl Memory {
     /// Opens the memory of a process.
     pub fn open(process: &ProcDir) -> Seen<Self> {
         let door = Self::door(process)?;
-        Ok(Self { pid: Pid::from_raw(process.pid()), door, vectored: Cell::new(true) })
+        Ok(Self {
+            pid: Pid::from_raw(process.pid()),
+            door,
+            vectored: Cell::new(true),
+            remote: RefCell::default(),
+        })
     }
 
     fn door(process: &ProcDir) -> Seen<Door> {
@@ -62,17 +69,14 @@ impl Memory {
         }
     }
 
-    /// The pages in one system call; `None` when it could not be made.
-    fn vectored(&self, pages: &[u64], buffer: &mut [u8]) -> Option<usize> {
-        let mut ranges: Vec<RemoteIoVec> = Vec::with_capacity(pages.len());
-        for page in pages {
-            let base = usize::try_from(*page).ok()?;
-            match ranges.last_mut() {
-                Some(last) if last.base + last.len == base => last.len += PAGE as usize,
-                _ => ranges.push(RemoteIoVec { base, len: PAGE as usize }),
-            }
+    /// The ranges in one system call; `None` when it could not be made.
+    fn vectored(&self, ranges: &[Range], buffer: &mut [u8]) -> Option<usize> {
+        let mut remote = self.remote.borrow_mut();
+        remote.clear();
+        for range in ranges {
+            remote.push(RemoteIoVec { base: usize::try_from(range.start).ok()?, len: range.length });
         }
-        match process_vm_readv(self.pid, &mut [IoSliceMut::new(buffer)], &ranges) {
+        match process_vm_readv(self.pid, &mut [IoSliceMut::new(buffer)], &remote) {
             Ok(read) => Some(read),
             Err(Errno::EPERM | Errno::ENOSYS | Errno::EACCES) => {
                 self.vectored.set(false);
@@ -103,15 +107,10 @@ impl MemoryReader for Memory {
         }
     }
 
-    fn read_pages(&self, pages: &[u64], buffer: &mut [u8]) -> Result<(), ReadError> {
-        // A single page is cheaper through the file. What the vectored read did not give, the file explains.
+    fn read_ranges(&self, ranges: &[Range], buffer: &mut [u8]) -> Result<(), ReadError> {
+        // What the vectored read did not give, the file explains.
         let whole =
-            pages.len() > 1 && self.vectored.get() && self.vectored(pages, buffer) == Some(buffer.len());
-        if !whole {
-            for (page, room) in pages.iter().zip(buffer.chunks_exact_mut(PAGE as usize)) {
-                self.read(*page, room)?;
-            }
-        }
-        Ok(())
+            ranges.len() > 1 && self.vectored.get() && self.vectored(ranges, buffer) == Some(buffer.len());
+        if whole { Ok(()) } else { one_by_one(self, ranges, buffer) }
     }
 }

@@ -36,6 +36,8 @@ pub struct Codes {
     by_address: HashMap<u64, u32>,
     all: Vec<Code>,
     code_type: Option<u64>,
+    /// Whether what was checked once is believed to stay.
+    one_look: bool,
 }
 
 impl Codes {
@@ -43,6 +45,12 @@ impl Codes {
     #[must_use]
     pub fn get(&self, id: u32) -> Option<&Code> {
         self.all.get(id as usize)
+    }
+
+    /// From now on what was checked once is believed to stay: for a look that is over before code objects come and go.
+    pub fn one_look(&mut self) {
+        self.by_address.clear();
+        self.one_look = true;
     }
 
     /// The number of the code object at an address. What is there now is compared with what was there.
@@ -53,6 +61,9 @@ impl Codes {
         address: u64,
     ) -> Result<u32, ReadError> {
         let known = self.by_address.get(&address).copied();
+        if let Some(id) = known.filter(|_| self.one_look) {
+            return Ok(id);
+        }
         let mut body = [0; CODE_BYTES];
         memory.read(address, &mut body)?;
         let field = |at| word_at(&body, at).ok_or(ReadError::Unmapped);

@@ -17,18 +17,46 @@ pub enum ReadError {
 /// Bytes of a page.
 pub const PAGE: u64 = 4_096;
 
+/// A range of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// Bytes.
+    pub length: usize,
+}
+
+impl Range {
+    /// Whether so many bytes at an address lie inside.
+    #[must_use]
+    #[inline]
+    pub const fn holds(&self, address: u64, length: usize) -> bool {
+        match address.checked_sub(self.start) {
+            Some(offset) => offset <= self.length as u64 && length as u64 <= self.length as u64 - offset,
+            None => false,
+        }
+    }
+
+    /// Takes in a range that begins no earlier, if it is no further away than `gap`.
+    pub fn join(&mut self, later: &Self, gap: u64) -> bool {
+        let offset = later.start.saturating_sub(self.start);
+        let near = offset <= (self.length as u64).saturating_add(gap);
+        if near {
+            self.length = self.length.max((offset as usize).saturating_add(later.length));
+        }
+        near
+    }
+}
+
 /// Reads memory of a process. All of a range or an error, never a part.
 pub trait MemoryReader {
     /// Reads `buffer.len()` bytes at an address.
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError>;
 
-    /// Reads whole pages, as nearly at one instant as can be. Only pages that [`MemoryReader::read`] has read before may
-    /// be asked for: that one cannot hang on a page which is never served.
-    fn read_pages(&self, pages: &[u64], buffer: &mut [u8]) -> Result<(), ReadError> {
-        for (page, room) in pages.iter().zip(buffer.chunks_exact_mut(PAGE as usize)) {
-            self.read(*page, room)?;
-        }
-        Ok(())
+    /// Reads ranges one behind the other into a buffer, as nearly at one instant as can be. Only pages that
+    /// [`MemoryReader::read`] has read before may be asked for: that one cannot hang on a page which is never served.
+    fn read_ranges(&self, ranges: &[Range], buffer: &mut [u8]) -> Result<(), ReadError> {
+        one_by_one(self, ranges, buffer)
     }
 
     /// A 64-bit word.
@@ -51,6 +79,21 @@ pub trait MemoryReader {
         self.read(address, &mut buffer)?;
         Ok(buffer)
     }
+}
+
+/// Reads ranges each by itself.
+pub fn one_by_one(
+    memory: &(impl MemoryReader + ?Sized),
+    ranges: &[Range],
+    buffer: &mut [u8],
+) -> Result<(), ReadError> {
+    let mut rest = buffer;
+    for range in ranges {
+        let (room, behind) = rest.split_at_mut_checked(range.length).ok_or(ReadError::Unmapped)?;
+        memory.read(range.start, room)?;
+        rest = behind;
+    }
+    Ok(())
 }
 
 /// A 64-bit word inside bytes that were read.

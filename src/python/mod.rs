@@ -1,8 +1,8 @@
 //! READ: bytes of a live interpreter → frames.
 //!
 //! Sees the target only through a [`MemoryReader`]; never stops it and never writes. [`locate`] finds the interpreter,
-//! [`layout`] says where its fields are ([`layouts`] by version, [`own_table`] by its own word), [`walk`] reads a chain of frames, [`reader`] decides which chain to believe, who
-//! the threads are and who holds the interpreter lock, [`code`] turns code objects into names and lines. Everything read
+//! [`layout`] says where its fields are ([`layouts`] by version, [`own_table`] by its own word), [`walk`] reads a chain of frames out of [`pieces`] of memory,
+//! [`sampler`] decides which chain to believe, [`reader`] who the threads are and who holds the interpreter lock, [`code`] turns code objects into names and lines. Everything read
 //! is foreign: every length is capped, every walk bounded, and what changed while it was read is thrown away and read
 //! again.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
@@ -24,7 +24,9 @@ pub mod memory;
 pub mod object;
 pub mod objects;
 pub mod own_table;
+pub mod pieces;
 pub mod reader;
+pub mod sampler;
 pub mod tasks;
 pub mod walk;
 

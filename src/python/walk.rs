@@ -3,18 +3,15 @@
 //! Takes the memory, the layout and the pages that were of use at the last reading; gives the chain and says how much it
 //! may be trusted. Nothing is resolved to names here, and nothing waits.
 //!
-//! Memory is read in whole pages: a page is copied almost at once, and any byte of it costs as much as all. Those that
-//! were of use last time are read together in one system call; whatever else the chain leads to is read by itself, and
-//! such a chain, [`Reading::grown`], is only a candidate: it was not there in one piece. Buffers are kept, so that a
-//! reading allocates nothing once they have grown.
+//! What was of use last time is read together in one system call; whatever else the chain leads to is read by itself, and
+//! such a chain, [`Reading::grown`], is only a candidate: it was not there in one piece.
 
 use super::layout::{FRAME_BYTES, FrameKind, FrameUse, Instruction, Layout, STATE_BYTES};
-use super::memory::{MemoryReader, PAGE, ReadError, half_at, word_at};
+use super::memory::{MemoryReader, Range, ReadError, half_at, word_at};
+use super::pieces::Pieces;
 
 /// Deepest stack that is read to its root.
 const MAX_DEPTH: usize = 1_024;
-/// Most pages of one thread: as many frames as may be, two on each.
-const MAX_PAGES: usize = MAX_DEPTH / 2;
 
 /// Whose a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +46,7 @@ pub struct Link {
 impl Link {
     /// The frame at an address, from its header.
     #[must_use]
-    pub fn parse(layout: &Layout, address: u64, header: &[u8; FRAME_BYTES]) -> Option<Self> {
+    pub fn parse(layout: &Layout, address: u64, header: &[u8]) -> Option<Self> {
         let code = word_at(header, layout.frame_code)? & layout.reference_mask;
         let (instruction, begun) = match layout.instruction {
             Instruction::Index { at, .. } => (u64::from(half_at(header, at)?), true),
@@ -125,7 +122,7 @@ impl State {
         Self::parse(layout, &bytes).ok_or(ReadError::Unmapped)
     }
 
-    fn parse(layout: &Layout, bytes: &[u8; STATE_BYTES]) -> Option<Self> {
+    fn parse(layout: &Layout, bytes: &[u8]) -> Option<Self> {
         let field = |at: u64| word_at(bytes, usize::try_from(at).ok()?);
         let frame_at = match layout.frames {
             FrameKind::Object { thread_frame } | FrameKind::Direct { thread_frame } => thread_frame,
@@ -152,11 +149,23 @@ pub fn follow(
     chain: &mut Vec<Link>,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<(), ReadError>,
 ) -> Result<Option<bool>, ReadError> {
+    let mut header = [0; FRAME_BYTES];
+    follow_with(innermost, chain, |address| {
+        read(address, header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?)?;
+        Link::parse(layout, address, &header).ok_or(ReadError::Unmapped)
+    })
+}
+
+/// The same with frames that are parsed where they are read.
+fn follow_with(
+    innermost: u64,
+    chain: &mut Vec<Link>,
+    mut link_at: impl FnMut(u64) -> Result<Link, ReadError>,
+) -> Result<Option<bool>, ReadError> {
     chain.clear();
     let mut address = innermost;
     // A circle is found as soon as it was gone round once behind the mark.
     let (mut mark, mut next_mark) = (0, 1);
-    let mut header = [0; FRAME_BYTES];
     while address != 0 && chain.len() < MAX_DEPTH {
         if address == mark {
             return Ok(None);
@@ -164,9 +173,7 @@ pub fn follow(
         if chain.len() == next_mark {
             (mark, next_mark) = (address, next_mark * 2);
         }
-        // What lies behind the header may not be mapped.
-        read(address, header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?)?;
-        let link = Link::parse(layout, address, &header).ok_or(ReadError::Unmapped)?;
+        let link = link_at(address)?;
         chain.push(link);
         address = link.previous;
     }
@@ -176,9 +183,7 @@ pub fn follow(
 /// Walks chains of frames.
 #[derive(Debug, Default)]
 pub struct Walker {
-    pages: Vec<u64>,
-    bytes: Vec<u8>,
-    used: Vec<bool>,
+    pieces: Pieces,
     chain: Vec<Link>,
 }
 
@@ -189,34 +194,37 @@ impl Walker {
         &self.chain
     }
 
-    /// Reads the chain of a thread. `plan` holds the pages that are read together; it is brought up to date.
+    /// Reads the chain of a thread. `plan` holds the ranges that are read together; it is brought up to date.
     /// `None` when the chain runs in a circle, as no stack does.
     pub fn read(
         &mut self,
         memory: &dyn MemoryReader,
         layout: &Layout,
         state: u64,
-        plan: &mut Vec<u64>,
+        plan: &mut Vec<Range>,
     ) -> Result<Option<Reading>, ReadError> {
-        self.load(memory, plan)?;
-        let planned = self.pages.len();
-        let mut state_bytes = [0; STATE_BYTES];
-        self.get(memory, state, &mut state_bytes)?;
-        let state = State::parse(layout, &state_bytes).ok_or(ReadError::Unmapped)?;
-        let address = match layout.frames {
+        let Self { pieces, chain } = self;
+        pieces.load(memory, plan)?;
+        let state_range = Range { start: state, length: STATE_BYTES };
+        let state =
+            State::parse(layout, pieces.get(memory, state, STATE_BYTES)?).ok_or(ReadError::Unmapped)?;
+        let (innermost, between) = match layout.frames {
             FrameKind::Indirect { current, .. } if state.frame != 0 => {
-                let mut word = [0; 8];
-                self.get(memory, state.frame.wrapping_add(current), &mut word)?;
-                u64::from_le_bytes(word)
+                let at = state.frame.wrapping_add(current);
+                let word = word_at(pieces.get(memory, at, 8)?, 0).ok_or(ReadError::Unmapped)?;
+                (word, Some(Range { start: at, length: 8 }))
             }
-            _ => state.frame,
+            _ => (state.frame, None),
         };
-        let mut chain = std::mem::take(&mut self.chain);
-        let ended = follow(layout, address, &mut chain, |address, room| self.get(memory, address, room));
-        self.chain = chain;
-        let Some(complete) = ended? else { return Ok(None) };
-        let grown = self.pages.len() > planned;
-        self.keep(plan, grown);
+        // What lies behind the header may not be mapped.
+        let length = layout.frame_bytes;
+        let parse = |address| {
+            Link::parse(layout, address, pieces.get(memory, address, length)?).ok_or(ReadError::Unmapped)
+        };
+        let Some(complete) = follow_with(innermost, chain, parse)? else { return Ok(None) };
+        let grown = pieces.grown();
+        let headers = chain.iter().map(|link| Range { start: link.address, length });
+        pieces.keep(plan, headers.chain([state_range]).chain(between));
         Ok(Some(Reading { complete, grown, thread_id: state.thread_id }))
     }
 
@@ -244,78 +252,5 @@ impl Walker {
 
     fn pairs(&self) -> impl Iterator<Item = (&Link, &Link)> {
         self.chain.iter().zip(self.chain.iter().skip(1))
-    }
-
-    /// Reads the planned pages together. A page that is gone makes the plan worthless.
-    fn load(&mut self, memory: &dyn MemoryReader, plan: &mut Vec<u64>) -> Result<(), ReadError> {
-        self.pages.clear();
-        self.used.clear();
-        self.bytes.resize(plan.len() * PAGE as usize, 0);
-        match memory.read_pages(plan, &mut self.bytes) {
-            Ok(()) => {
-                self.pages.extend_from_slice(plan);
-                self.used.resize(plan.len(), false);
-                Ok(())
-            }
-            Err(ReadError::Unmapped) => {
-                plan.clear();
-                self.bytes.clear();
-                Ok(())
-            }
-            Err(other) => Err(other),
-        }
-    }
-
-    /// The next plan: all that was of use, and what was not as long as it is little.
-    fn keep(&mut self, plan: &mut Vec<u64>, grown: bool) {
-        let of_use = self.used.iter().filter(|used| **used).count();
-        let too_many = self.pages.len() > 2 * of_use + 4;
-        if !(grown || too_many) {
-            return;
-        }
-        plan.clear();
-        let kept = self.pages.iter().zip(&self.used).filter(|(_, used)| **used || !too_many);
-        plan.extend(kept.map(|(page, _)| *page));
-        // Neighbours are read as one range. Nothing hangs on the order.
-        plan.sort_unstable();
-    }
-
-    /// Bytes at an address: from the pages at hand, or from pages read now.
-    fn get(&mut self, memory: &dyn MemoryReader, address: u64, into: &mut [u8]) -> Result<(), ReadError> {
-        let (mut address, mut rest) = (address, into);
-        while !rest.is_empty() {
-            let offset = (address % PAGE) as usize;
-            let here = rest.len().min(PAGE as usize - offset);
-            let at = self.page(memory, address - offset as u64)? * PAGE as usize + offset;
-            let (now, later) = rest.split_at_mut_checked(here).ok_or(ReadError::Unmapped)?;
-            now.copy_from_slice(self.bytes.get(at..at + here).ok_or(ReadError::Unmapped)?);
-            rest = later;
-            address = address.checked_add(here as u64).ok_or(ReadError::Unmapped)?;
-        }
-        Ok(())
-    }
-
-    /// Which of the pages at hand a page is; read now if it is none of them.
-    fn page(&mut self, memory: &dyn MemoryReader, page: u64) -> Result<usize, ReadError> {
-        let index = if let Some(index) = self.pages.iter().position(|known| *known == page) {
-            index
-        } else {
-            if self.pages.len() >= MAX_PAGES {
-                return Err(ReadError::Unmapped);
-            }
-            let at = self.bytes.len();
-            self.bytes.resize(at + PAGE as usize, 0);
-            if let Err(why) = memory.read(page, self.bytes.get_mut(at..).unwrap_or_default()) {
-                self.bytes.truncate(at);
-                return Err(why);
-            }
-            self.pages.push(page);
-            self.used.push(false);
-            self.pages.len() - 1
-        };
-        if let Some(used) = self.used.get_mut(index) {
-            *used = true;
-        }
-        Ok(index)
     }
 }
