@@ -255,6 +255,9 @@ pub struct DumpArgs {
     /// Look at this process of the server only
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
+    /// Show the local variables of each frame, as short texts
+    #[arg(long)]
+    pub locals: bool,
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
     pub format: DumpFormat,
@@ -264,7 +267,7 @@ pub struct DumpArgs {
     /// When to colour (`NO_COLOR` is respected)
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
     pub color: ColorArg,
-    /// Show passwords and keys in command lines
+    /// Show passwords and keys in command lines and local variables
     #[arg(long)]
     pub show_values: bool,
 }

@@ -2,6 +2,7 @@
 //! greenlet and gevent that `fixtures/greenlets/` pins, and asyncio of every version.
 
 mod interpreters;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,14 +86,19 @@ fn packages(file: &str, version: &str, abi: &str, root: Option<&str>) -> Option<
 }
 
 fn dump(pid: i32) -> Value {
+    run_dump(pid, &[])["processes"][0].clone()
+}
+
+/// The document of a dump of one process.
+fn run_dump(pid: i32, more: &[&str]) -> Value {
     let pid = pid.to_string();
     let out = Command::new(env!("CARGO_BIN_EXE_stallscope"))
         .args(["dump", &pid, "--only", &pid, "--format", "json"])
+        .args(more)
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
-    document["processes"][0].clone()
+    serde_json::from_slice(&out.stdout).unwrap()
 }
 
 type Stack = Vec<(String, String, u64)>;

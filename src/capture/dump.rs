@@ -4,21 +4,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{BlindSpot, Doing, Frame, PythonFacts, Role};
+use super::dump_threads::threads;
+use super::mask::Values;
+use super::model::{BlindSpot, Frame, PythonFacts, Role};
 use super::recorder::python::{NoPython, Python};
-use super::syscalls::{Wait, describe};
 use crate::observe::clock::monotonic_ns;
-use crate::observe::kernel_file::READ_BUFFER_BYTES;
-use crate::observe::thread_files::{ThreadFiles, list_threads};
 use crate::python::census::{ALL_OBJECTS, Census, Rejected};
 use crate::python::kinds::Family;
-use crate::python::reader::{GilHolder, Pace, RawFrame};
+use crate::python::locals::{Locals, Variable};
+use crate::python::reader::{Place, RawFrame};
+use crate::python::threads::About;
 use crate::python::{greenlets, tasks};
 use crate::target::Member;
 use crate::target::maps;
 
-/// How often the holder of the interpreter lock is looked at: one look says little.
-const GIL_LOOKS: usize = 9;
+/// Most frames of a process whose local variables are read.
+const MOST_FRAMES: usize = 20_000;
 
 /// Everything of one process.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +30,9 @@ pub struct ProcessDump {
     pub role: Role,
     /// Its interpreter, if it has one that can be read.
     pub python: Option<PythonFacts>,
-    /// Its threads.
+    /// Whether its garbage collector runs at this instant; `None` when that cannot be told.
+    pub collecting: Option<bool>,
+    /// Its threads. One that is inside a sub-interpreter is there for each interpreter in which it has frames.
     pub threads: Vec<ThreadDump>,
     /// Its greenlets.
     pub greenlets: Vec<GreenletDump>,
@@ -53,7 +56,9 @@ pub struct ThreadDump {
     /// Thread id in its own innermost namespace.
     pub ns_tid: i32,
     /// Its `comm`.
-    pub name: String,
+    pub comm: String,
+    /// What Python says of it.
+    pub about: About,
     /// State letter.
     pub state: char,
     /// What it does with the interpreter lock; `None` when that cannot be told.
@@ -62,6 +67,8 @@ pub struct ThreadDump {
     pub sleeping_in: Option<String>,
     /// Its frames, innermost first.
     pub frames: Vec<Frame>,
+    /// Their local variables, if these were asked for.
+    pub locals: Option<Vec<Vec<Variable>>>,
 }
 
 /// What a thread does with the interpreter lock.
@@ -93,6 +100,8 @@ pub struct GreenletDump {
     pub last_turn_ms: Option<u64>,
     /// Its frames, innermost first.
     pub frames: Vec<Frame>,
+    /// Their local variables, if these were asked for. Those of a running one stand with its thread.
+    pub locals: Option<Vec<Vec<Variable>>>,
 }
 
 /// What a greenlet is doing.
@@ -124,6 +133,8 @@ pub struct TaskDump {
     pub awaited_by: Vec<String>,
     /// Frames of its coroutines, innermost first.
     pub frames: Vec<Frame>,
+    /// Their local variables, if these were asked for.
+    pub locals: Option<Vec<Vec<Variable>>>,
 }
 
 /// What a task is doing.
@@ -142,13 +153,54 @@ pub enum TaskState {
     Finished,
 }
 
-/// Looks at a process. `None` when it has ended.
+/// Reads local variables, as long as they are wanted and not too many.
+pub(super) struct Variables {
+    wanted: Option<Values>,
+    locals: Locals,
+    frames: usize,
+    left_out: usize,
+}
+
+impl Variables {
+    /// The variables of frames; `None` when they are not wanted.
+    pub(super) fn of(&mut self, python: &mut Python, places: &[Place]) -> Option<Vec<Vec<Variable>>> {
+        let values = self.wanted?;
+        let mut all = Vec::with_capacity(places.len());
+        for place in places {
+            if self.frames >= MOST_FRAMES {
+                self.left_out += 1;
+                all.push(Vec::new());
+                continue;
+            }
+            self.frames += 1;
+            all.push(python.reader().variables(&mut self.locals, *place, &values));
+        }
+        Some(all)
+    }
+
+    fn blind_spots(&self, pid: i32) -> Vec<BlindSpot> {
+        let left_out = (self.left_out > 0).then(|| BlindSpot {
+            what: format!("local variables of {} frames of process {pid}", self.left_out),
+            why: format!("those of {MOST_FRAMES} frames are read at most"),
+            remedy: "nothing; the frames themselves are all here".into(),
+        });
+        let changed = (self.locals.rejected > 0).then(|| BlindSpot {
+            what: format!("{} local variables or all of a frame in process {pid}", self.locals.rejected),
+            why: "they changed each time they were read, or made no sense".into(),
+            remedy: format!("look again: stallscope dump {pid} --locals"),
+        });
+        left_out.into_iter().chain(changed).collect()
+    }
+}
+
+/// Looks at a process. `None` when it has ended. `locals` says whether local variables are wanted, and how.
 #[must_use]
-pub fn look(member: &Member, arch: &str) -> Option<ProcessDump> {
+pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<ProcessDump> {
     let mut dump = ProcessDump {
         pid: member.snapshot.pid,
         role: member.role,
         python: None,
+        collecting: None,
         threads: Vec::new(),
         greenlets: Vec::new(),
         tasks: Vec::new(),
@@ -166,72 +218,27 @@ pub fn look(member: &Member, arch: &str) -> Option<ProcessDump> {
             None
         }
     };
-    dump.threads = threads(member, arch, python.as_mut())?;
+    let mut variables = Variables { wanted: locals, locals: Locals::default(), frames: 0, left_out: 0 };
+    dump.collecting = python.as_mut().and_then(|python| python.reader().collecting());
+    dump.threads = threads(member, arch, python.as_mut(), &mut variables)?;
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings.as_deref().unwrap_or_default());
         let census = python.census(&stacks, ALL_OBJECTS);
-        census_of(&mut dump, python, &census);
+        census_of(&mut dump, python, &census, &mut variables);
     }
+    dump.blind.extend(variables.blind_spots(dump.pid));
     Some(dump)
 }
 
-/// The threads, each with its stack; `None` when the process has ended.
-fn threads(member: &Member, arch: &str, mut python: Option<&mut Python>) -> Option<Vec<ThreadDump>> {
-    let mut buffer = [0; READ_BUFFER_BYTES];
-    let same = member.snapshot.ns_pid == member.snapshot.pid;
-    let runtime = python.as_ref().map(|p| p.facts()).map(|f| f.runtime_start..f.runtime_end);
-    let mut held: Vec<(i32, usize)> = Vec::new();
-    let mut threads = Vec::new();
-    for tid in list_threads(&member.dir).ok()? {
-        let mut files = ThreadFiles::new(std::sync::Arc::clone(&member.dir), tid);
-        let ns_tid = if same { tid } else { files.status(&mut buffer).map_or(tid, |s| s.ns_pid) };
-        let doing = files.syscall(&mut buffer).unwrap_or(Doing::Unreadable);
-        let Ok(stat) = files.stat(&mut buffer) else { continue };
-        let (name, state) = (String::from_utf8_lossy(stat.comm).into_owned(), stat.state);
-        let pace = if matches!(doing, Doing::Syscall(..)) { Pace::Asleep } else { Pace::Running };
-        let frames = python.as_mut().map_or_else(Vec::new, |python| python.frames(ns_tid, pace));
-        let call = if let Doing::Syscall(number, args) = doing {
-            describe(arch, number).map(|info| (info, args))
-        } else {
-            None
-        };
-        let waits = call.as_ref().is_some_and(|(info, args)| {
-            info.wait == Wait::Futex && runtime.as_ref().is_some_and(|r| r.contains(&args[0]))
-        });
-        let gil = match &python {
-            _ if waits => Some(Gil::Waits),
-            Some(python) => {
-                let looks = if pace == Pace::Running { GIL_LOOKS } else { 0 };
-                let holds = (0..looks).filter(|_| python.gil_holder() == GilHolder::Thread(ns_tid)).count();
-                held.push((tid, holds));
-                Some(Gil::None)
-            }
-            None => None,
-        };
-        threads.push(ThreadDump {
-            tid,
-            ns_tid,
-            name,
-            state,
-            gil,
-            sleeping_in: call.map(|(info, _)| info.name.to_owned()),
-            frames,
-        });
-    }
-    // The one that was seen with it most often has it.
-    let holder = held.into_iter().filter(|(_, looks)| *looks * 2 > GIL_LOOKS).max_by_key(|(_, looks)| *looks);
-    for thread in &mut threads {
-        if Some(thread.tid) == holder.map(|(tid, _)| tid) {
-            thread.gil = Some(Gil::Holds);
-        }
-    }
-    Some(threads)
-}
-
-fn census_of(dump: &mut ProcessDump, python: &Python, census: &Census) {
+fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, variables: &mut Variables) {
     let now_s = monotonic_ns() as f64 / 1e9;
-    let frames = |raw: &[RawFrame]| raw.iter().map(|f| python.named(*f)).collect::<Vec<Frame>>();
+    let named =
+        |python: &Python, raw: &[RawFrame]| raw.iter().map(|f| python.named(*f)).collect::<Vec<Frame>>();
+    let places = |addresses: &[u64], frames: &[RawFrame]| -> Vec<Place> {
+        let pairs = addresses.iter().zip(frames);
+        pairs.map(|(address, frame)| Place { address: *address, frame: *frame }).collect()
+    };
     let Rejected { torn, unreadable } = census.rejected;
     (dump.torn, dump.unreadable) = (torn, unreadable);
     if !census.complete {
@@ -256,13 +263,14 @@ fn census_of(dump: &mut ProcessDump, python: &Python, census: &Census) {
                 Family::Gevent | Family::Plain => greenlet.type_name.clone(),
             },
             callable: greenlet.callable.clone(),
-            spawned_at: frames(&greenlet.spawned_at),
+            spawned_at: named(python, &greenlet.spawned_at),
             tid: greenlet
                 .ns_tid
                 .and_then(|ns_tid| dump.threads.iter().find(|t| t.ns_tid == ns_tid))
                 .map(|thread| thread.tid),
             last_turn_ms: greenlet.last_turn_s.map(|turn| ((now_s - turn).max(0.0) * 1e3) as u64),
-            frames: frames(&greenlet.frames),
+            frames: named(python, &greenlet.frames),
+            locals: variables.of(python, &places(&greenlet.addresses, &greenlet.frames)),
         });
     }
     for task in &census.tasks {
@@ -276,7 +284,8 @@ fn census_of(dump: &mut ProcessDump, python: &Python, census: &Census) {
             },
             waits_for: task.waits_for.clone(),
             awaited_by: task.awaited_by.clone(),
-            frames: frames(&task.frames),
+            frames: named(python, &task.frames),
+            locals: variables.of(python, &places(&task.addresses, &task.frames)),
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Secrets in command lines, made unreadable before anybody else sees them.
+//! Secrets in command lines and in local variables, made unreadable before anybody else sees them.
 //!
 //! Takes the arguments of a process, gives them back with passwords, tokens, keys and the user part of
 //! addresses replaced by [`MASK`]. When in doubt it masks: a report and a capture are made to be passed on.
@@ -6,11 +6,12 @@
 //! It cannot know a bare secret that no name announces (`mysql -phunter2`).
 
 use super::model::{Capture, Header, Record};
+use crate::python::values::Discretion;
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";
 
-/// Whether secrets in command lines are shown.
+/// Whether secrets in command lines and local variables are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Values {
     /// They are replaced by [`MASK`].
@@ -59,6 +60,30 @@ fn announces_secret(argument: &str) -> bool {
     argument.starts_with('-') && !argument.contains(['=', ':', ' ']) && is_secret_name(argument)
 }
 
+impl Discretion for Values {
+    fn hides(&self, name: &str) -> bool {
+        *self == Self::Masked && is_secret_name(name)
+    }
+
+    fn masked(&self, text: &str) -> String {
+        match self {
+            Self::Shown => text.to_owned(),
+            Self::Masked => mask_text(&mask_credentials(text)),
+        }
+    }
+
+    fn mask(&self) -> &'static str {
+        MASK
+    }
+}
+
+/// Masks what follows the word that an HTTP header of credentials begins with.
+fn mask_credentials(text: &str) -> String {
+    let scheme = text.split_once(' ').map(|(scheme, _)| scheme);
+    let known = |scheme: &&str| ["basic", "bearer", "digest"].contains(&scheme.to_ascii_lowercase().as_str());
+    scheme.filter(known).map_or_else(|| text.to_owned(), |scheme| format!("{scheme} {MASK}"))
+}
+
 /// Masks assignments and addresses inside one text.
 fn mask_text(text: &str) -> String {
     let text = mask_addresses(text);
@@ -92,7 +117,7 @@ fn secret_starts(text: &str) -> Option<usize> {
 
 /// Whether a name announces a secret.
 fn is_secret_name(name: &str) -> bool {
-    const ANYWHERE: [&str; 11] = [
+    const ANYWHERE: [&str; 14] = [
         "password",
         "passwd",
         "passphrase",
@@ -104,6 +129,9 @@ fn is_secret_name(name: &str) -> bool {
         "privatekey",
         "credential",
         "authorization",
+        "cookie",
+        "sessionid",
+        "jwt",
     ];
     const AS_WORD: [&str; 4] = ["key", "pass", "auth", "dsn"];
     let name = name.to_ascii_lowercase();
@@ -197,6 +225,22 @@ mod tests {
         ] {
             assert_eq!(masked(&[argument]), [expected], "{argument}");
         }
+    }
+
+    #[test]
+    fn secret_names_hide_what_they_name_in_variables_too() {
+        let names =
+            ["password", "db_pass", "apiKey", "HTTP_COOKIE", "Authorization", "csrf_token", "session_id"];
+        for name in names {
+            assert!(Values::Masked.hides(name) && !Values::Shown.hides(name), "{name}");
+        }
+        for name in ["n", "keyword", "author", "monkey", "request", "passenger"] {
+            assert!(!Values::Masked.hides(name), "{name}");
+        }
+        assert_eq!(Values::Masked.masked("Bearer eyJ0"), "Bearer ***");
+        assert_eq!(Values::Masked.masked("redis://:pw@cache/0"), "redis://***@cache/0");
+        assert_eq!(Values::Masked.masked("the bearer of news"), "the bearer of news");
+        assert_eq!(Values::Shown.masked("Bearer eyJ0"), "Bearer eyJ0");
     }
 
     #[test]

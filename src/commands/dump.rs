@@ -1,7 +1,7 @@
 //! `stallscope dump PID`: every stack now, of threads, greenlets and tasks.
 
 use crate::capture::dump;
-use crate::capture::mask;
+use crate::capture::mask::{self, Values};
 use crate::capture::model::{Role, TargetFacts};
 use crate::cli::{DumpArgs, DumpFormat};
 use crate::error::{Error, ErrorKind, Result};
@@ -22,9 +22,11 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     let arch = host::facts()
         .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?
         .arch;
+    let values = if args.show_values { Values::Shown } else { Values::Masked };
+    let locals = args.locals.then_some(values);
     let mut members: Vec<&Member> = server.members.values().collect();
     members.sort_by_key(|m| (m.role != Role::Arbiter, m.snapshot.pid));
-    let processes: Vec<_> = members.iter().filter_map(|m| dump::look(m, &arch)).collect();
+    let processes: Vec<_> = members.iter().filter_map(|m| dump::look(m, &arch, locals)).collect();
     if processes.is_empty() {
         return Err(Error::new(
             ErrorKind::Gone,
@@ -50,7 +52,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
         container_id: None,
         selected_by: selector.words(),
     };
-    if !args.show_values {
+    if values == Values::Masked {
         mask::arguments(&mut target.cmdline);
     }
     let document = report::dump::document(target, &processes);
@@ -59,7 +61,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
         DumpFormat::Text => {
             let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
             let place = if to_file { Place::file() } else { Place::stdout() };
-            report::dump::text(&document, Style::choose(args.color.into(), &place))
+            report::dump_text::text(&document, Style::choose(args.color.into(), &place))
         }
     };
     output.write(&text)?;

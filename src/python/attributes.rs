@@ -26,6 +26,15 @@ pub struct Looking<'m> {
     pub objects: &'m Objects,
 }
 
+/// Where the entries of a keys object are, and what is where in each.
+struct Entries {
+    count: u64,
+    first: u64,
+    bytes: u64,
+    key: u64,
+    value: u64,
+}
+
 impl Looking<'_> {
     /// The value of an instance's attribute; `None` when it has none of that name.
     pub fn attribute(&self, instance: u64, name: &str) -> Result<Option<u64>, ReadError> {
@@ -106,13 +115,54 @@ impl Looking<'_> {
         Ok((value != 0).then_some(value))
     }
 
-    /// The position of a key among the entries of a keys object, and where its own value is.
-    fn position(&self, keys: u64, name: &str) -> Result<Option<(u64, u64)>, ReadError> {
-        if keys == 0 {
-            return Ok(None);
-        }
+    /// The entries of a dictionary, at most so many: its keys, and where the value of each is kept.
+    pub fn entries(&self, dictionary: u64, most: usize) -> Result<Vec<(u64, u64)>, ReadError> {
         let memory = self.memory;
-        let (count, entries, with_hash) = if self.objects.dictionaries == Dictionaries::Logarithmic {
+        let mut found = Vec::new();
+        let mut add = |key: u64, value: u64| -> Result<bool, ReadError> {
+            if key != 0 && memory.word(value)? != 0 {
+                found.push((key, value));
+            }
+            Ok(found.len() < most)
+        };
+        if self.objects.dictionaries == Dictionaries::Table {
+            let mask = memory.word(dictionary.wrapping_add(32))?.min(MAX_ENTRIES);
+            let table = memory.word(dictionary.wrapping_add(40))?;
+            for entry in (0..=mask).map(|n| table.wrapping_add(n * 24)) {
+                if !add(memory.word(entry.wrapping_add(8))?, entry.wrapping_add(16))? {
+                    break;
+                }
+            }
+            return Ok(found);
+        }
+        let keys = memory.word(dictionary.wrapping_add(32))?;
+        let split = memory.word(dictionary.wrapping_add(40))?;
+        if keys == 0 {
+            return Ok(found);
+        }
+        let entries = self.keys(keys)?;
+        let head = if self.objects.attributes == Attributes::Inline { 8 } else { 0 };
+        for n in 0..entries.count.min(MAX_ENTRIES) {
+            let entry = entries.first.wrapping_add(n * entries.bytes);
+            let own = entry.wrapping_add(entries.value);
+            let value = if split == 0 { own } else { split.wrapping_add(head + n * 8) };
+            if !add(memory.word(entry.wrapping_add(entries.key))?, value)? {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many items a dictionary has.
+    pub fn length(&self, dictionary: u64) -> Result<u64, ReadError> {
+        let at = if self.objects.dictionaries == Dictionaries::Table { 24 } else { 16 };
+        self.memory.word(dictionary.wrapping_add(at))
+    }
+
+    /// Where the entries of a keys object are.
+    fn keys(&self, keys: u64) -> Result<Entries, ReadError> {
+        let memory = self.memory;
+        let (count, first, with_hash) = if self.objects.dictionaries == Dictionaries::Logarithmic {
             let sizes = memory.word(keys.wrapping_add(8))?;
             let (index_bytes, kind) = ((sizes >> 8) & 0xff, (sizes >> 16) & 0xff);
             let indices = 1_u64.checked_shl(index_bytes as u32).filter(|n| *n < 1 << 32);
@@ -130,10 +180,19 @@ impl Looking<'_> {
             (memory.word(keys.wrapping_add(32))?, keys.wrapping_add(40 + (size * width).max(8)), true)
         };
         let (bytes, key, value) = if with_hash { (24, 8, 16) } else { (16, 0, 8) };
-        for n in 0..count.min(MAX_ENTRIES) {
-            let entry = entries.wrapping_add(n * bytes);
-            if self.is(memory.word(entry.wrapping_add(key))?, name) {
-                return Ok(Some((n, entry.wrapping_add(value))));
+        Ok(Entries { count, first, bytes, key, value })
+    }
+
+    /// The position of a key among the entries of a keys object, and where its own value is.
+    fn position(&self, keys: u64, name: &str) -> Result<Option<(u64, u64)>, ReadError> {
+        if keys == 0 {
+            return Ok(None);
+        }
+        let entries = self.keys(keys)?;
+        for n in 0..entries.count.min(MAX_ENTRIES) {
+            let entry = entries.first.wrapping_add(n * entries.bytes);
+            if self.is(self.memory.word(entry.wrapping_add(entries.key))?, name) {
+                return Ok(Some((n, entry.wrapping_add(entries.value))));
             }
         }
         Ok(None)

@@ -57,6 +57,8 @@ pub struct Greenlet {
     pub ns_tid: Option<i32>,
     /// Its frames, innermost first. Those of a running one are its thread's.
     pub frames: Vec<RawFrame>,
+    /// Where its frames are, as far as they are its own: those of a suspended one.
+    pub addresses: Vec<u64>,
     /// What it runs: a function's name.
     pub callable: Option<String>,
     /// Where it was spawned, innermost first, as far as gevent keeps that.
@@ -76,6 +78,8 @@ pub struct Task {
     pub state: tasks::State,
     /// Frames of its coroutines, innermost first.
     pub frames: Vec<RawFrame>,
+    /// Where these are.
+    pub addresses: Vec<u64>,
     /// The type of what it waits for.
     pub waits_for: Option<String>,
     /// Names of the tasks that wait for it.
@@ -242,6 +246,10 @@ impl<M: MemoryReader> StackReader<M> {
                     None
                 },
                 frames,
+                addresses: match state {
+                    State::Suspended => shown(&chain).map(|link| link.address).collect(),
+                    _ => Vec::new(),
+                },
             }));
         }
         last
@@ -365,7 +373,9 @@ impl<M: MemoryReader> StackReader<M> {
                 0 => String::new(),
                 name => object::text_or_number(self.memory(), &layout, name)?,
             };
-            let task = Task { address, name, state: way.state, frames, waits_for, awaited_by: Vec::new() };
+            let addresses = way.frames.iter().rev().copied().collect();
+            let (state, awaited_by) = (way.state, Vec::new());
+            let task = Task { address, name, state, frames, addresses, waits_for, awaited_by };
             return Ok(Some((way, task)));
         }
         last
@@ -387,10 +397,11 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// A chain as frames, without those of the interpreter's own.
     fn resolve_chain(&mut self, chain: &[Link]) -> Result<Vec<RawFrame>, ReadError> {
-        chain
-            .iter()
-            .filter(|link| link.owner != Owner::Interpreter)
-            .map(|link| self.resolve_link(link))
-            .collect()
+        shown(chain).map(|link| self.resolve_link(link)).collect()
     }
+}
+
+/// The links of a chain that are no frames of the interpreter's own.
+fn shown(chain: &[Link]) -> impl Iterator<Item = &Link> {
+    chain.iter().filter(|link| link.owner != Owner::Interpreter)
 }

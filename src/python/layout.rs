@@ -92,6 +92,62 @@ pub enum GilAt {
     Interpreter(u64),
 }
 
+/// Bytes of the lock structure of [`GilAt::Interpreter`]: a thread that waits for it sleeps on a word inside.
+pub const LOCK_BYTES: u64 = 208;
+
+/// Where it is told whether the garbage collector runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CollectingAt {
+    /// In `_PyRuntime` (3.7, 3.8).
+    Runtime(u64),
+    /// In the interpreter (3.9 and later).
+    Interpreter(u64),
+}
+
+/// Where the exception is told that a thread handles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandledAt {
+    /// Its type, in the thread's state (3.6).
+    Type(u64),
+    /// A chain of items: a pointer in the thread's state to the innermost one, which begins with the exception's type
+    /// (3.7 to 3.10) or with the exception itself (3.11 and later).
+    Items {
+        /// Offset of the pointer.
+        at: u64,
+        /// Item to the one around it.
+        previous: u64,
+        /// Whether an item begins with the exception itself.
+        value: bool,
+    },
+}
+
+/// What a thread's state tells of exceptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceptions {
+    /// Offset of the one that is being raised.
+    pub raised: u64,
+    /// Whether that is the exception itself (3.12 and later) or its type.
+    pub raised_value: bool,
+    /// The one that is handled. 2.7 keeps the last one until its function returns, which tells nothing.
+    pub handled: Option<HandledAt>,
+}
+
+/// Where the states of interpreters and threads tell what stacks do not need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Particulars {
+    /// Interpreter to the dictionary of its modules.
+    pub modules: u64,
+    /// Interpreter to its number (3.7 and later).
+    pub id: Option<u64>,
+    /// Whether the garbage collector runs (i32).
+    pub collecting: Option<CollectingAt>,
+    /// Thread to a byte, and the bit in it that says that of all states which the same thread has in several
+    /// interpreters it used this one last: `bound_gilstate` (3.12 and later).
+    pub last_used: Option<(usize, u8)>,
+    /// Exceptions.
+    pub exceptions: Exceptions,
+}
+
 /// What names and file names are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Text {
@@ -159,6 +215,8 @@ pub struct Layout {
     pub bytes: u64,
     /// The interpreter lock.
     pub gil: GilAt,
+    /// What else is told of interpreters and threads.
+    pub particulars: Particulars,
 }
 
 /// Bytes of a frame that are looked at: the header of the largest kind.
@@ -201,7 +259,8 @@ impl Layout {
         };
         let state = [self.thread_interpreter, self.thread_next, self.thread_id, frame_of_thread]
             .into_iter()
-            .chain(self.native_thread_id);
+            .chain(self.native_thread_id)
+            .chain(self.particulars.last_used.map(|(at, _)| at as u64));
         let code = [self.code_filename, self.code_name, self.code_first_line, self.code_lines];
         frame
             && self.frame_bytes <= FRAME_BYTES

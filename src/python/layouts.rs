@@ -4,7 +4,10 @@
 //! live interpreters by the tests. From 3.13 on an interpreter carries its own table, which wins (see
 //! [`super::own_table`]): micro releases of one minor have been known to differ.
 
-use super::layout::{FrameKind, FrameUse, GilAt, Instruction, Layout, LineFormat, Text};
+use super::layout::{
+    CollectingAt, Exceptions, FrameKind, FrameUse, GilAt, HandledAt, Instruction, Layout, LineFormat,
+    Particulars, Text,
+};
 
 const V2_7: Layout = Layout {
     interpreters_head: 0,
@@ -32,6 +35,7 @@ const V2_7: Layout = Layout {
     text: Text::Bytes,
     bytes: 36,
     gil: GilAt::Exported,
+    particulars: P2_7,
 };
 const V3_6: Layout = Layout {
     thread_next: 8,
@@ -47,6 +51,7 @@ const V3_6: Layout = Layout {
     line_format: LineFormat::Lnotab,
     text: Text::Unicode { ascii: 48, other: 72 },
     bytes: 32,
+    particulars: P3_6,
     ..V2_7
 };
 const V3_7: Layout = Layout {
@@ -57,6 +62,7 @@ const V3_7: Layout = Layout {
     instruction: Instruction::Index { at: 104, unit: 1 },
     frame_use: FrameUse::State { at: 116, active: [1, 1] },
     gil: GilAt::Runtime(1480),
+    particulars: P3_7,
     ..V3_6
 };
 const V3_8: Layout = Layout {
@@ -66,9 +72,10 @@ const V3_8: Layout = Layout {
     code_first_line: 40,
     code_lines: 120,
     gil: GilAt::Runtime(1368),
+    particulars: P3_8,
     ..V3_7
 };
-const V3_9: Layout = Layout { gil: GilAt::Runtime(568), ..V3_8 };
+const V3_9: Layout = Layout { gil: GilAt::Runtime(568), particulars: P3_9, ..V3_8 };
 const V3_10: Layout = Layout {
     frame_bytes: 112,
     frame_locals: 352,
@@ -97,6 +104,7 @@ const V3_11: Layout = Layout {
     code_lines: 136,
     line_format: LineFormat::Locations,
     gil: GilAt::Runtime(576),
+    particulars: P3_11,
     ..V3_10
 };
 const V3_12: Layout = Layout {
@@ -112,6 +120,7 @@ const V3_12: Layout = Layout {
     code_first_line: 68,
     text: Text::Unicode { ascii: 40, other: 56 },
     gil: GilAt::Interpreter(384),
+    particulars: P3_12,
     ..V3_11
 };
 const V3_13: Layout = Layout {
@@ -123,6 +132,7 @@ const V3_13: Layout = Layout {
     frames: FrameKind::Direct { thread_frame: 72 },
     instruction: Instruction::Pointer { at: 56, code: 200 },
     gil: GilAt::Interpreter(16),
+    particulars: P3_13,
     ..V3_12
 };
 const V3_14: Layout = Layout {
@@ -134,6 +144,7 @@ const V3_14: Layout = Layout {
     instruction: Instruction::Pointer { at: 56, code: 208 },
     frame_owner: Some(74),
     frame_use: FrameUse::StackPointer { at: 64 },
+    particulars: P3_14,
     ..V3_13
 };
 const V3_15: Layout = Layout {
@@ -142,7 +153,79 @@ const V3_15: Layout = Layout {
     threads_head: 7336,
     thread_id: 176,
     native_thread_id: Some(184),
+    particulars: P3_15,
     ..V3_14
+};
+
+const P2_7: Particulars = Particulars {
+    modules: 16,
+    id: None,
+    collecting: None,
+    last_used: None,
+    exceptions: Exceptions { raised: 72, raised_value: false, handled: None },
+};
+const P3_6: Particulars = Particulars {
+    exceptions: Exceptions { raised: 80, raised_value: false, handled: Some(HandledAt::Type(104)) },
+    ..P2_7
+};
+const P3_7: Particulars = Particulars {
+    modules: 40,
+    id: Some(16),
+    collecting: Some(CollectingAt::Runtime(632)),
+    exceptions: Exceptions {
+        raised: 88,
+        raised_value: false,
+        handled: Some(HandledAt::Items { at: 144, previous: 24, value: false }),
+    },
+    ..P3_6
+};
+const P3_8: Particulars = Particulars { modules: 56, collecting: Some(CollectingAt::Runtime(544)), ..P3_7 };
+const P3_9: Particulars =
+    Particulars { modules: 856, id: Some(24), collecting: Some(CollectingAt::Interpreter(816)), ..P3_8 };
+const P3_11: Particulars = Particulars {
+    modules: 888,
+    id: Some(48),
+    collecting: Some(CollectingAt::Interpreter(848)),
+    exceptions: Exceptions {
+        raised: 96,
+        raised_value: false,
+        handled: Some(HandledAt::Items { at: 120, previous: 8, value: true }),
+    },
+    ..P3_9
+};
+const P3_12: Particulars = Particulars {
+    modules: 944,
+    id: Some(8),
+    collecting: Some(CollectingAt::Interpreter(312)),
+    last_used: Some((24, 1 << 3)),
+    exceptions: Exceptions {
+        raised: 96,
+        raised_value: true,
+        handled: Some(HandledAt::Items { at: 104, previous: 8, value: true }),
+    },
+};
+const P3_13: Particulars = Particulars {
+    modules: 7656,
+    id: Some(7272),
+    collecting: Some(CollectingAt::Interpreter(7600)),
+    last_used: Some((32, 1 << 3)),
+    exceptions: Exceptions {
+        raised: 112,
+        handled: Some(HandledAt::Items { at: 120, previous: 8, value: true }),
+        ..P3_12.exceptions
+    },
+};
+const P3_14: Particulars = Particulars { modules: 7688, id: Some(7280), ..P3_13 };
+const P3_15: Particulars = Particulars {
+    modules: 7592,
+    id: Some(7272),
+    collecting: Some(CollectingAt::Interpreter(7512)),
+    exceptions: Exceptions {
+        raised: 136,
+        handled: Some(HandledAt::Items { at: 144, previous: 8, value: true }),
+        ..P3_14.exceptions
+    },
+    ..P3_14
 };
 
 /// The layout of a minor version, from its headers.

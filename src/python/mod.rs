@@ -19,6 +19,7 @@ pub mod kinds;
 pub mod layout;
 pub mod layouts;
 pub mod lines;
+pub mod locals;
 pub mod locate;
 pub mod memory;
 pub mod object;
@@ -28,6 +29,9 @@ pub mod pieces;
 pub mod reader;
 pub mod sampler;
 pub mod tasks;
+pub mod threads;
+pub mod types;
+pub mod values;
 pub mod walk;
 
 pub use locate::{Interpreter, NoInterpreter};

@@ -138,6 +138,45 @@ pub struct Objects {
     pub function_code: u64,
     /// Whether dictionaries are those of 2.7, of 3.6 to 3.10, or of 3.11 and later.
     pub dictionaries: Dictionaries,
+    /// Code to the names of its variables.
+    pub variables: VariablesAt,
+    /// Tuple to its first item.
+    pub tuple_items: u64,
+    /// Integers.
+    pub integers: Integers,
+}
+
+/// Where a code object keeps the names of its variables: those of the slots of its frames, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VariablesAt {
+    /// Three tuples: local variables, variables that inner functions share, and those of outer functions; the latter two
+    /// lie in cells (up to 3.10).
+    Tuples {
+        /// Local variables.
+        locals: u64,
+        /// Shared with inner functions.
+        cells: u64,
+        /// Of outer functions.
+        free: u64,
+    },
+    /// One tuple, and bytes that tell the kind of each (3.11 and later).
+    Slots {
+        /// Names.
+        names: u64,
+        /// Kinds.
+        kinds: u64,
+    },
+}
+
+/// Generations of integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integers {
+    /// A machine word, and long ones with a signed count of digits (2.7).
+    Words,
+    /// A signed count of digits (3.6 to 3.11).
+    Counted,
+    /// A tag of sign and count (3.12 and later).
+    Tagged,
 }
 
 /// Fields of a type object; the same in all versions.
@@ -185,6 +224,9 @@ const V2_7: Objects = Objects {
     kind: TYPE,
     function_code: 16,
     dictionaries: Dictionaries::Table,
+    variables: VariablesAt::Tuples { locals: 56, cells: 72, free: 64 },
+    tuple_items: 24,
+    integers: Integers::Words,
 };
 const V3_6: Objects = Objects {
     gc_stride: 48,
@@ -192,6 +234,8 @@ const V3_6: Objects = Objects {
     task: Some(TaskAt { waiter: 88, coroutine: 96, name: None }),
     cached_keys: 856,
     dictionaries: Dictionaries::Compact,
+    variables: VariablesAt::Tuples { locals: 64, cells: 80, free: 72 },
+    integers: Integers::Counted,
     ..V2_7
 };
 const V3_7: Objects = Objects {
@@ -205,6 +249,7 @@ const V3_8: Objects = Objects {
     gc_head: 16,
     task: Some(TaskAt { waiter: 104, coroutine: 112, name: Some(120) }),
     cached_keys: 872,
+    variables: VariablesAt::Tuples { locals: 72, cells: 88, free: 80 },
     ..V3_7
 };
 const V3_9: Objects = Objects {
@@ -228,6 +273,7 @@ const V3_11: Objects = Objects {
     task: Some(TaskAt { waiter: 128, coroutine: 136, name: Some(144) }),
     attributes: Attributes::ValuesOrDictionary,
     dictionaries: Dictionaries::Logarithmic,
+    variables: VariablesAt::Slots { names: 96, kinds: 104 },
     ..V3_10
 };
 const V3_12: Objects = Objects {
@@ -235,6 +281,7 @@ const V3_12: Objects = Objects {
     generator: GeneratorFrame::Inline { at: 72, state: 67, states: STATES_3_11 },
     attributes: Attributes::Tagged,
     cached_keys: 880,
+    integers: Integers::Tagged,
     ..V3_11
 };
 const V3_13: Objects = Objects {
@@ -248,6 +295,7 @@ const V3_14: Objects = Objects {
     gc: GcAt::Interpreter { generations: 7432, permanent: 7504 },
     top: Some(TopValue::Pointer { at: 64, below: 8 }),
     task: Some(TaskAt { waiter: 120, coroutine: 128, name: Some(136) }),
+    tuple_items: 32,
     ..V3_13
 };
 const V3_15: Objects = Objects {

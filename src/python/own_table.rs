@@ -5,7 +5,7 @@
 //! buffers), and only the checked result leaves this file. The order of its words is that of a minor version; a newer
 //! one than is known is tried in the newest known order and refused if anything does not fit.
 
-use super::layout::{FrameKind, FrameUse, GilAt, Instruction, Layout, Text};
+use super::layout::{CollectingAt, FrameKind, FrameUse, GilAt, Instruction, Layout, Particulars, Text};
 use super::layouts::{self, NEWEST};
 use super::memory::{MemoryReader, word_at};
 
@@ -44,6 +44,11 @@ struct Order {
     interpreter_next: usize,
     threads_head: usize,
     ceval_gil: usize,
+    interpreter_id: usize,
+    modules: usize,
+    gc: usize,
+    gc_size: usize,
+    collecting: usize,
     interpreter_size: usize,
     thread_size: usize,
     thread_next: usize,
@@ -72,6 +77,11 @@ const V3_13: Order = Order {
     interpreter_next: 64,
     threads_head: 72,
     ceval_gil: 112,
+    interpreter_id: 56,
+    modules: 88,
+    gc: 80,
+    gc_size: 568,
+    collecting: 576,
     thread_size: 152,
     thread_next: 168,
     thread_interpreter: 176,
@@ -94,6 +104,10 @@ const V3_13: Order = Order {
 };
 const V3_14: Order = Order {
     ceval_gil: 120,
+    modules: 96,
+    gc: 88,
+    gc_size: 648,
+    collecting: 656,
     thread_size: 176,
     thread_next: 192,
     thread_interpreter: 200,
@@ -116,6 +130,8 @@ const V3_14: Order = Order {
     ..V3_13
 };
 const V3_15: Order = Order {
+    gc_size: 752,
+    collecting: 760,
     thread_id: 240,
     native_thread_id: 248,
     frame_size: 312,
@@ -175,6 +191,13 @@ fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -
     let frame = table.size(order.frame_size)?;
     let code = table.size(order.code_size)?;
     let near = |at: usize, size: u64, width: u64| usize::try_from(table.field(at, size, width)?).ok();
+    let collector_size = table.size(order.gc_size)?;
+    // The collector's part of the interpreter is packed to four bytes in some.
+    let collector = table.field(order.gc, interpreter, 4)?;
+    let collecting = table.field(order.collecting, collector_size, 4)?;
+    if collector.checked_add(collecting)?.checked_add(4)? > interpreter {
+        return None;
+    }
     let ascii = table.size(order.ascii_size).filter(|size| *size <= 64)?;
     let layout = Layout {
         interpreters_head: table.field(order.interpreters_head, runtime_size.min(MAX_OFFSET), 8)?,
@@ -202,6 +225,12 @@ fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -
         code_lines: near(order.linetable, code, 8)?,
         code_first_line: near(order.first_line, code, 4)?,
         text: Text::Unicode { ascii, other: ascii + 16 },
+        particulars: Particulars {
+            modules: table.field(order.modules, interpreter, 8)?,
+            id: Some(table.field(order.interpreter_id, interpreter, 8)?),
+            collecting: Some(CollectingAt::Interpreter(collector.checked_add(collecting)?)),
+            ..base.particulars
+        },
         ..*base
     };
     layout.fits().then_some(layout)
@@ -231,8 +260,11 @@ mod tests {
         (24, 346_568),
         (40, 936),
         (48, 226_240),
+        (56, 7_272),
         (64, 7_264),
         (72, 7_336),
+        (88, 7_400),
+        (96, 7_592),
         (120, 16),
         (176, 888),
         (192, 8),
@@ -253,6 +285,8 @@ mod tests {
         (416, 68),
         (448, 208),
         (736, 40),
+        (752, 176),
+        (760, 112),
     ];
 
     fn image(words: &[(usize, u64)]) -> Image {

@@ -13,7 +13,7 @@ use super::greenlets::LoopClock;
 use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
 pub use super::sampler::{Counts, Pace, RawFrame, Sample};
-use super::sampler::{Sampler, Thread};
+use super::sampler::{Named, Sampler, Thread};
 use super::walk::{Link, State};
 use crate::target::maps::Mapping;
 
@@ -23,6 +23,15 @@ const MAX_THREADS: usize = 4_096;
 const MAX_INTERPRETERS: usize = 64;
 /// `tid` in glibc's `struct pthread` (x86-64), where the library does not tell.
 const PTHREAD_TID: u64 = 720;
+
+/// A frame and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its address.
+    pub address: u64,
+    /// What was read there.
+    pub frame: RawFrame,
+}
 
 /// Who holds the interpreter lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +50,8 @@ pub struct StackReader<M> {
     memory: M,
     threads: HashMap<i32, Thread>,
     sampler: Sampler,
+    /// States that a thread has in other interpreters than the one it is read in: thread, state, `pthread_t`.
+    pub(super) others: Vec<(i32, u64, u64)>,
     shown: i32,
     gil: Cell<u64>,
     pub(super) loop_clock: Option<LoopClock>,
@@ -55,6 +66,7 @@ impl<M: MemoryReader> StackReader<M> {
             memory,
             threads: HashMap::default(),
             sampler: Sampler::default(),
+            others: Vec::new(),
             shown: 0,
             gil: Cell::new(0),
             loop_clock: None,
@@ -95,7 +107,7 @@ impl<M: MemoryReader> StackReader<M> {
         self.threads.keys().copied()
     }
 
-    /// The addresses of the interpreters' states: the first one, and sub-interpreters.
+    /// The addresses of the interpreters' states: sub-interpreters, the newest first, and then the first one.
     pub fn interpreter_states(&self) -> Result<Vec<u64>, ReadError> {
         let mut found = Vec::new();
         let mut interpreter = self.memory.word(self.interpreter.interpreters_at)?;
@@ -117,6 +129,42 @@ impl<M: MemoryReader> StackReader<M> {
             mappings.iter().find(|m| (m.start..m.end).contains(&thread.pthread)).map(|m| of(m, *tid))
         });
         main.into_iter().chain(others).collect()
+    }
+
+    /// The address of a thread's state.
+    pub(super) fn state_of(&self, ns_tid: i32) -> Option<u64> {
+        self.threads.get(&ns_tid).map(|thread| thread.state)
+    }
+
+    /// The thread that a state is one of.
+    pub(super) fn thread_of(&self, state: u64) -> Option<i32> {
+        let other = || self.others.iter().find(|(_, other, _)| *other == state).map(|(tid, ..)| *tid);
+        self.threads.iter().find(|(_, t)| t.state == state).map(|(tid, _)| *tid).or_else(other)
+    }
+
+    /// The states that threads have besides the one they are read in, as other interpreters know them: how often each
+    /// thread is among them.
+    pub fn other_states(&self) -> impl Iterator<Item = i32> + '_ {
+        self.others.iter().map(|(tid, ..)| *tid)
+    }
+
+    /// Exchanges the state that a thread is read in for one of [`StackReader::other_states`], by its place there; done
+    /// twice, all is as before. Whether there is such a place.
+    pub fn exchange_state(&mut self, place: usize) -> bool {
+        let Some((ns_tid, state, pthread)) = self.others.get_mut(place) else { return false };
+        let Some(thread) = self.threads.get_mut(ns_tid) else { return false };
+        let other = Thread::new(*state, *pthread);
+        let before = std::mem::replace(thread, other);
+        (*state, *pthread) = (before.state, before.pthread);
+        true
+    }
+
+    /// The frames of the last reading and where each is, innermost first.
+    #[must_use]
+    pub fn frame_places(&self) -> Vec<Place> {
+        let named = self.threads.get(&self.shown).map_or(&[][..], |thread| &thread.named);
+        let place = |n: &Named| Some(Place { address: n.link.address, frame: n.frame? });
+        named.iter().filter_map(place).collect()
     }
 
     /// The outermost frame of a thread at its last reading, and the number of its code.
@@ -144,6 +192,7 @@ impl<M: MemoryReader> StackReader<M> {
         let layout = self.interpreter.layout;
         let mut found: HashMap<i32, (u64, u64)> = HashMap::default();
         let mut met: HashSet<u64> = HashSet::default();
+        let mut others = Vec::new();
         for interpreter in self.interpreter_states()? {
             let mut address = self.memory.word(interpreter.wrapping_add(layout.threads_head))?;
             while address != 0 {
@@ -153,11 +202,19 @@ impl<M: MemoryReader> StackReader<M> {
                     return Err(ReadError::Unmapped);
                 }
                 if let Some(tid) = self.kernel_id(state.native_id, state.thread_id) {
-                    found.insert(tid, (address, state.thread_id));
+                    // A thread that was in a sub-interpreter has a state in each. Where nothing tells which it uses,
+                    // the first interpreter's counts, which comes last.
+                    let this = (address, state.thread_id);
+                    let other = match found.get(&tid) {
+                        Some(_) if state.last_used == Some(false) => Some(this),
+                        _ => found.insert(tid, this),
+                    };
+                    others.extend(other.map(|(state, pthread)| (tid, state, pthread)));
                 }
                 address = state.next;
             }
         }
+        self.others = others;
         self.threads.retain(|tid, thread| found.get(tid) == Some(&(thread.state, thread.pthread)));
         for (tid, (state, pthread)) in found {
             self.threads.entry(tid).or_insert_with(|| Thread::new(state, pthread));
@@ -183,25 +240,27 @@ impl<M: MemoryReader> StackReader<M> {
         };
         match state {
             Ok(0) => GilHolder::Nobody,
-            Ok(state) => {
-                let known = self.threads.iter().find(|(_, t)| t.state == state).map(|(tid, _)| *tid);
-                known.map_or(GilHolder::Unknown, GilHolder::Thread)
-            }
+            Ok(state) => self.thread_of(state).map_or(GilHolder::Unknown, GilHolder::Thread),
             Err(_) => GilHolder::Unknown,
         }
     }
 
-    /// `last_holder` is only meant while `locked` is set. The lock stays where it is as long as the interpreter lives.
+    /// The lock of the first interpreter, which is the last of the list. It stays where it is as long as that lives.
     fn holder_of_first(&self, at: u64) -> Result<u64, ReadError> {
         let lock = match self.gil.get() {
             0 => {
-                let first = self.memory.word(self.interpreter.interpreters_at)?;
+                let first = self.interpreter_states()?.pop().ok_or(ReadError::Unmapped)?;
                 let lock = self.memory.word(first.wrapping_add(at))?;
                 self.gil.set(lock);
                 lock
             }
             known => known,
         };
+        self.holder_of(lock)
+    }
+
+    /// The state that holds a lock; 0 when none does. `last_holder` is only meant while `locked` is set.
+    pub(super) fn holder_of(&self, lock: u64) -> Result<u64, ReadError> {
         let mut body = [0; 24];
         self.memory.read(lock, &mut body)?;
         let locked = half_at(&body, 16).unwrap_or(0) as i32;

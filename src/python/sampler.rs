@@ -71,7 +71,7 @@ pub struct Counts {
 pub(super) struct Named {
     pub(super) link: Link,
     pub(super) code: Option<u32>,
-    frame: Option<RawFrame>,
+    pub(super) frame: Option<RawFrame>,
 }
 
 /// A thread and the stack that was accepted last.

@@ -110,6 +110,8 @@ pub struct State {
     pub thread_id: u64,
     /// The kernel's id, where the version keeps it.
     pub native_id: Option<i32>,
+    /// Whether it is the state that its thread used last, where the version tells.
+    pub last_used: Option<bool>,
     /// Where the innermost frame is, or what leads to it.
     frame: u64,
 }
@@ -134,6 +136,10 @@ impl State {
             thread_id: field(layout.thread_id)?,
             native_id: match layout.native_thread_id {
                 Some(at) => Some(field(at)? as i32),
+                None => None,
+            },
+            last_used: match layout.particulars.last_used {
+                Some((at, bit)) => Some(bytes.get(at)? & bit != 0),
                 None => None,
             },
             frame: field(frame_at)?,

@@ -1,6 +1,6 @@
-//! Every stack now, as a document and as text: what is parked at the same place is one entry with a count.
+//! Every stack now, as a document: what is parked at the same place is one entry with a count.
 //!
-//! Takes what [`crate::capture::dump`] saw, gives the document of `dump --format json` and a page for people. Pure.
+//! Takes what [`crate::capture::dump`] saw, gives the document of `dump --format json`; [`super::dump_text`] makes a page of it. Pure.
 
 use std::collections::HashMap;
 
@@ -8,17 +8,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::model::{Python, SCHEMA_VERSION, Tool};
-use super::page::Page;
-use super::style::{Style, Tone};
-use super::word;
-use super::words::name;
-use crate::capture::dump::{Gil, GreenletDump, GreenletState, ProcessDump, TaskDump, TaskState};
+use crate::capture::dump::{Gil, GreenletDump, GreenletState, ProcessDump, TaskDump, TaskState, ThreadDump};
 use crate::capture::model::{BlindSpot, Frame, Role, TargetFacts};
 use crate::diagnose;
-use crate::diagnose::model::ReportFrame;
-
-/// Most frames of one stack on a page; the document has all.
-const FRAMES: usize = 40;
+use crate::python::locals::Variable;
 
 /// Every stack of a server at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -44,7 +37,10 @@ pub struct DumpProcess {
     pub role: Role,
     /// Its interpreter, if it has one that can be read.
     pub python: Option<Python>,
-    /// The threads.
+    /// Whether its garbage collector was running; `null` when that cannot be told (before 3.7).
+    pub gc_collecting: Option<bool>,
+    /// The threads. One that is inside a sub-interpreter is here once for each interpreter in which it has frames, the
+    /// innermost first.
     pub threads: Vec<DumpThread>,
     /// The greenlets, equal ones together, the most frequent first.
     pub greenlets: Vec<DumpGreenlet>,
@@ -59,8 +55,17 @@ pub struct DumpProcess {
 pub struct DumpThread {
     /// Thread id in the tool's namespace.
     pub tid: i32,
-    /// Its name.
+    /// Its name in Python, else that of the kernel.
     pub name: String,
+    /// The kernel's name for it.
+    pub comm: String,
+    /// Whether it is a daemon thread of Python; `null` when `threading` does not know it.
+    pub daemon: Option<bool>,
+    /// The number of the interpreter it is in, 0 for the first one; `null` when it runs no Python. Before 3.12 a
+    /// sub-interpreter counts a thread as the one that made its state, be it another that uses it.
+    pub interpreter: Option<i64>,
+    /// The exception it is at, if any.
+    pub exception: Option<DumpException>,
     /// State letter.
     pub state: String,
     /// What it does with the interpreter lock; `null` when that cannot be told.
@@ -68,7 +73,41 @@ pub struct DumpThread {
     /// The system call it sleeps in.
     pub sleeping_in: Option<String>,
     /// Frames, innermost first.
-    pub frames: Vec<ReportFrame>,
+    pub frames: Vec<DumpFrame>,
+}
+
+/// The exception that a thread is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DumpException {
+    /// Type of the one that is on its way out of a frame.
+    pub raising: Option<String>,
+    /// Type of the one that is handled: the thread is in an `except` or `finally` block. 2.7 does not tell.
+    pub handling: Option<String>,
+}
+
+/// A frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DumpFrame {
+    /// Function.
+    pub function: String,
+    /// File.
+    pub file: String,
+    /// Line.
+    pub line: u32,
+    /// `python`.
+    pub kind: String,
+    /// Its local variables that have a value, with `--locals`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locals: Option<Vec<DumpVariable>>,
+}
+
+/// A local variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DumpVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value as a short text; `***` where the name announces a secret.
+    pub value: String,
 }
 
 /// Greenlets that do the same.
@@ -81,7 +120,7 @@ pub struct DumpGreenlet {
     /// The function they run.
     pub callable: Option<String>,
     /// Where they were spawned, innermost first, as far as gevent keeps that.
-    pub spawned_at: Vec<ReportFrame>,
+    pub spawned_at: Vec<DumpFrame>,
     /// The thread they belong to; `null` when they belong to several or it cannot be told.
     pub thread: Option<i32>,
     /// For a hub: milliseconds since its loop's last turn, by the loop's own clock.
@@ -89,7 +128,7 @@ pub struct DumpGreenlet {
     /// How many.
     pub count: u64,
     /// Frames, innermost first.
-    pub frames: Vec<ReportFrame>,
+    pub frames: Vec<DumpFrame>,
 }
 
 /// Tasks that do the same.
@@ -106,7 +145,7 @@ pub struct DumpTask {
     /// How many.
     pub count: u64,
     /// Frames, innermost first.
-    pub frames: Vec<ReportFrame>,
+    pub frames: Vec<DumpFrame>,
 }
 
 /// What is missing.
@@ -148,32 +187,47 @@ fn process(seen: &ProcessDump) -> DumpProcess {
             .python
             .as_ref()
             .map(|p| Python { version: p.version.clone(), implementation: p.implementation.clone() }),
-        threads: seen
-            .threads
-            .iter()
-            .map(|t| DumpThread {
-                tid: t.tid,
-                name: t.name.clone(),
-                state: t.state.to_string(),
-                gil: t.gil,
-                sleeping_in: t.sleeping_in.clone(),
-                frames: frames(&t.frames),
-            })
-            .collect(),
+        gc_collecting: seen.collecting,
+        threads: seen.threads.iter().map(thread).collect(),
         greenlets: greenlets(&seen.greenlets),
         asyncio_tasks: tasks(&seen.tasks),
         rejected: Rejected { torn: seen.torn, unreadable: seen.unreadable },
     }
 }
 
-fn frames(seen: &[Frame]) -> Vec<ReportFrame> {
-    let one = |f: &Frame| ReportFrame {
+fn thread(seen: &ThreadDump) -> DumpThread {
+    let about = &seen.about;
+    let exception = DumpException { raising: about.raising.clone(), handling: about.handling.clone() };
+    DumpThread {
+        tid: seen.tid,
+        name: about.name.clone().unwrap_or_else(|| seen.comm.clone()),
+        comm: seen.comm.clone(),
+        daemon: about.daemon,
+        interpreter: about.interpreter,
+        exception: (exception.raising.is_some() || exception.handling.is_some()).then_some(exception),
+        state: seen.state.to_string(),
+        gil: seen.gil,
+        sleeping_in: seen.sleeping_in.clone(),
+        frames: frames(&seen.frames, seen.locals.as_deref()),
+    }
+}
+
+/// Frames, each with its variables where these were asked for.
+fn frames(seen: &[Frame], locals: Option<&[Vec<Variable>]>) -> Vec<DumpFrame> {
+    let one = |(place, f): (usize, &Frame)| DumpFrame {
         function: f.function.clone(),
         file: f.file.clone(),
         line: f.line,
         kind: "python".into(),
+        locals: locals
+            .and_then(|all| all.get(place))
+            .map(|variables| variables.iter().map(variable).collect()),
     };
-    seen.iter().map(one).collect()
+    seen.iter().enumerate().map(one).collect()
+}
+
+fn variable(seen: &Variable) -> DumpVariable {
+    DumpVariable { name: seen.name.clone(), value: seen.value.clone() }
 }
 
 /// Equal greenlets together. Each hub stands by itself: its clock is its own.
@@ -182,7 +236,7 @@ fn greenlets(seen: &[GreenletDump]) -> Vec<DumpGreenlet> {
     let mut index = HashMap::new();
     for g in seen {
         let hub = (g.kind == "hub").then_some((g.tid, g.last_turn_ms));
-        let key = (g.state, &g.kind, &g.callable, &g.spawned_at, &g.frames, hub);
+        let key = (g.state, &g.kind, &g.callable, &g.spawned_at, &g.frames, &g.locals, hub);
         let place = *index.entry(key).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => {
@@ -193,11 +247,11 @@ fn greenlets(seen: &[GreenletDump]) -> Vec<DumpGreenlet> {
                 state: g.state,
                 kind: g.kind.clone(),
                 callable: g.callable.clone(),
-                spawned_at: frames(&g.spawned_at),
+                spawned_at: frames(&g.spawned_at, None),
                 thread: g.tid,
                 last_turn_ms: g.last_turn_ms,
                 count: 1,
-                frames: frames(&g.frames),
+                frames: frames(&g.frames, g.locals.as_deref()),
             }),
         }
     }
@@ -209,7 +263,9 @@ fn tasks(seen: &[TaskDump]) -> Vec<DumpTask> {
     let mut groups: Vec<DumpTask> = Vec::new();
     let mut index = HashMap::new();
     for t in seen {
-        let place = *index.entry((t.state, &t.waits_for, &t.awaited_by, &t.frames)).or_insert(groups.len());
+        let place = *index
+            .entry((t.state, &t.waits_for, &t.awaited_by, &t.frames, &t.locals))
+            .or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => group.count += 1,
             None => groups.push(DumpTask {
@@ -218,121 +274,10 @@ fn tasks(seen: &[TaskDump]) -> Vec<DumpTask> {
                 waits_for: t.waits_for.clone(),
                 awaited_by: t.awaited_by.clone(),
                 count: 1,
-                frames: frames(&t.frames),
+                frames: frames(&t.frames, t.locals.as_deref()),
             }),
         }
     }
     groups.sort_by_key(|t| (t.state, std::cmp::Reverse(t.count)));
     groups
-}
-
-/// The document for people.
-#[must_use]
-pub fn text(document: &DumpDocument, style: Style) -> String {
-    let mut page = Page::new(style);
-    for (number, process) in document.processes.iter().enumerate() {
-        if number > 0 {
-            page.gap();
-        }
-        let python = process.python.as_ref().map_or_else(
-            || "no Python that can be read".to_owned(),
-            |python| format!("{} {}", python.implementation, python.version),
-        );
-        let greenlets: u64 = process.greenlets.iter().map(|g| g.count).sum();
-        let tasks: u64 = process.asyncio_tasks.iter().map(|t| t.count).sum();
-        let counts = [
-            Some(format!("{} threads", process.threads.len())),
-            (greenlets > 0).then(|| format!("{greenlets} greenlets")),
-            (tasks > 0).then(|| format!("{tasks} asyncio tasks")),
-        ];
-        let counts: Vec<String> = counts.into_iter().flatten().collect();
-        let title = format!("{} {}, {python}: {}", word(&process.role), process.pid, counts.join(", "));
-        page.line(0, Tone::Strong, &title);
-        for thread in &process.threads {
-            thread_text(&mut page, thread);
-        }
-        for greenlet in &process.greenlets {
-            greenlet_text(&mut page, greenlet);
-        }
-        for task in &process.asyncio_tasks {
-            task_text(&mut page, task);
-        }
-        let Rejected { torn, unreadable } = process.rejected;
-        if torn + unreadable > 0 {
-            let text = format!(
-                "not shown: {torn} that changed while they were read, {unreadable} that could not be read"
-            );
-            page.line(2, Tone::Faint, &text);
-        }
-    }
-    if !document.blind_spots.is_empty() {
-        page.gap();
-        page.line(0, Tone::Strong, "Not seen");
-        for spot in &document.blind_spots {
-            page.line(2, Tone::Plain, &format!("{}: {}; {}", spot.what, spot.why, spot.remedy));
-        }
-    }
-    page.finish()
-}
-
-fn thread_text(page: &mut Page, thread: &DumpThread) {
-    let mut facts =
-        vec![format!("thread {} {}", thread.tid, name(&thread.name)), format!("state {}", thread.state)];
-    match thread.gil {
-        Some(Gil::Holds) => facts.push("holds the GIL".into()),
-        Some(Gil::Waits) => facts.push("waits for the GIL".into()),
-        Some(Gil::None) | None => {}
-    }
-    facts.extend(thread.sleeping_in.as_ref().map(|call| format!("sleeps in {call}")));
-    page.line(2, Tone::Strong, &facts.join(", "));
-    frames_text(page, &thread.frames);
-}
-
-fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
-    let mut facts =
-        vec![format!("{} {} {}", times(greenlet.count), word(&greenlet.state), name(&greenlet.kind))];
-    facts.extend(greenlet.callable.as_ref().map(|callable| format!("runs {}", name(callable))));
-    facts.extend(greenlet.thread.map(|tid| format!("thread {tid}")));
-    facts.extend(greenlet.last_turn_ms.map(|ms| format!("its loop turned {ms} ms ago")));
-    page.line(2, Tone::Strong, &facts.join(", "));
-    // Those of a running one stand with its thread.
-    if greenlet.state != GreenletState::Running {
-        frames_text(page, &greenlet.frames);
-    }
-    if let Some(frame) = greenlet.spawned_at.first() {
-        page.line(4, Tone::Faint, &format!("spawned by {}", place(frame)));
-    }
-}
-
-fn task_text(page: &mut Page, task: &DumpTask) {
-    let mut facts = vec![format!("{} {} task {}", times(task.count), word(&task.state), name(&task.name))];
-    facts.extend(task.waits_for.as_ref().map(|what| format!("waits for {}", name(what))));
-    if !task.awaited_by.is_empty() {
-        let by: Vec<String> = task.awaited_by.iter().take(4).map(|n| name(n)).collect();
-        facts.push(format!("awaited by {}", by.join(", ")));
-    }
-    page.line(2, Tone::Strong, &facts.join(", "));
-    frames_text(page, &task.frames);
-}
-
-fn times(count: u64) -> String {
-    format!("{count} x")
-}
-
-/// A frame on a line of its own. What stands before a package's own folders says nothing here; the document has it.
-fn place(frame: &ReportFrame) -> String {
-    let file = ["/site-packages/", "/dist-packages/"]
-        .iter()
-        .find_map(|folder| frame.file.rsplit_once(folder))
-        .map_or(frame.file.as_str(), |(_, inside)| inside);
-    format!("{}  {}:{}", name(&frame.function), name(file), frame.line)
-}
-
-fn frames_text(page: &mut Page, frames: &[ReportFrame]) {
-    for frame in frames.iter().take(FRAMES) {
-        page.line(4, Tone::Plain, &place(frame));
-    }
-    if frames.len() > FRAMES {
-        page.line(4, Tone::Faint, &format!("and {} frames further out", frames.len() - FRAMES));
-    }
 }

@@ -9,6 +9,7 @@ pub mod catalogue;
 mod complaints;
 pub mod doctor;
 pub mod dump;
+pub mod dump_text;
 pub mod error;
 pub mod exit;
 pub mod github;

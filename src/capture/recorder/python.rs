@@ -128,14 +128,9 @@ impl Python {
         }
     }
 
-    /// The frames of a thread, innermost first; none when it has none or they could not be read whole.
-    pub fn frames(&mut self, ns_tid: i32, pace: Pace) -> Vec<Frame> {
-        match self.reader.sample(ns_tid, pace) {
-            Sample::Unchanged | Sample::Changed => {
-                self.reader.frames().iter().map(|f| self.named(*f)).collect()
-            }
-            Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => Vec::new(),
-        }
+    /// The reader.
+    pub(crate) const fn reader(&mut self) -> &mut StackReader<Memory> {
+        &mut self.reader
     }
 
     /// The machine stacks of the threads that the interpreter knows.

@@ -1,0 +1,141 @@
+//! The threads of a dump: what the kernel says of each, its stack, and what Python says of it.
+//!
+//! Takes a process and its interpreter, gives plain data. A thread that is inside a sub-interpreter has a stack in each
+//! interpreter on its way there: it is then told once for each, the innermost first.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::dump::{Gil, ThreadDump, Variables};
+use super::model::Doing;
+use super::recorder::python::Python;
+use super::syscalls::{Wait, describe};
+use crate::observe::kernel_file::READ_BUFFER_BYTES;
+use crate::observe::thread_files::{ThreadFiles, list_threads};
+use crate::python::Sample;
+use crate::python::reader::Pace;
+use crate::python::threads::{About, Interpreters};
+use crate::target::Member;
+
+/// How often the holders of the interpreter lock are looked at: one look says little.
+const GIL_LOOKS: usize = 9;
+
+/// The threads, each with its stack; `None` when the process has ended.
+pub(super) fn threads(
+    member: &Member,
+    arch: &str,
+    mut python: Option<&mut Python>,
+    variables: &mut Variables,
+) -> Option<Vec<ThreadDump>> {
+    let mut buffer = [0; READ_BUFFER_BYTES];
+    let same = member.snapshot.ns_pid == member.snapshot.pid;
+    let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
+    let locks: Vec<Range<u64>> =
+        python.as_mut().map(|python| python.reader().lock_ranges()).unwrap_or_default();
+    let mut holding: HashMap<i32, usize> = HashMap::new();
+    let mut threads = Vec::new();
+    for tid in list_threads(&member.dir).ok()? {
+        let mut files = ThreadFiles::new(Arc::clone(&member.dir), tid);
+        let ns_tid = if same { tid } else { files.status(&mut buffer).map_or(tid, |s| s.ns_pid) };
+        let doing = files.syscall(&mut buffer).unwrap_or(Doing::Unreadable);
+        let Ok(stat) = files.stat(&mut buffer) else { continue };
+        let pace = if matches!(doing, Doing::Syscall(..)) { Pace::Asleep } else { Pace::Running };
+        let call = match doing {
+            Doing::Syscall(number, args) => describe(arch, number).map(|info| (info, args)),
+            _ => None,
+        };
+        let waits = call.as_ref().is_some_and(|(info, args)| {
+            info.wait == Wait::Futex && locks.iter().any(|lock| lock.contains(&args[0]))
+        });
+        let thread = ThreadDump {
+            tid,
+            ns_tid,
+            comm: String::from_utf8_lossy(stat.comm).into_owned(),
+            about: About::default(),
+            state: stat.state,
+            gil: None,
+            sleeping_in: call.map(|(info, _)| info.name.to_owned()),
+            frames: Vec::new(),
+            locals: None,
+        };
+        let Some(python) = python.as_mut() else {
+            threads.push(thread);
+            continue;
+        };
+        let mut stacks = stacks(python, &thread, pace, &interpreters, variables);
+        for _ in 0..GIL_LOOKS {
+            for holder in python.reader().lock_holders() {
+                *holding.entry(holder).or_default() += usize::from(holder == ns_tid);
+            }
+        }
+        for stack in &mut stacks {
+            stack.gil = Some(Gil::None);
+        }
+        if let Some(innermost) = stacks.first_mut().filter(|_| waits) {
+            innermost.gil = Some(Gil::Waits);
+        }
+        threads.append(&mut stacks);
+    }
+    // The one that was seen with it most often has it; where there are several locks, each that mostly had one.
+    let mostly = |looks: usize| looks * 2 > GIL_LOOKS;
+    let most = holding.values().copied().max().unwrap_or(0);
+    let several = locks.len() > 2;
+    let mut told: Option<i32> = None;
+    for thread in &mut threads {
+        let looks = holding.get(&thread.ns_tid).copied().unwrap_or(0);
+        let first = told.replace(thread.tid) != Some(thread.tid);
+        if first && thread.gil == Some(Gil::None) && mostly(looks) && (several || looks == most) {
+            thread.gil = Some(Gil::Holds);
+        }
+    }
+    Some(threads)
+}
+
+/// A thread, once for each interpreter in which it has frames, the newest first.
+fn stacks(
+    python: &mut Python,
+    thread: &ThreadDump,
+    pace: Pace,
+    interpreters: &Interpreters,
+    variables: &mut Variables,
+) -> Vec<ThreadDump> {
+    let mut stacks = vec![stack(python, thread, pace, interpreters, variables)];
+    let places: Vec<usize> = {
+        let others = python.reader().other_states().enumerate();
+        others.filter(|(_, ns_tid)| *ns_tid == thread.ns_tid).map(|(place, _)| place).collect()
+    };
+    for place in places {
+        if python.reader().exchange_state(place) {
+            stacks.push(stack(python, thread, pace, interpreters, variables));
+            python.reader().exchange_state(place);
+        }
+    }
+    // Where it has none at all, it is told as the first interpreter knows it.
+    if stacks.iter().any(|s| !s.frames.is_empty()) {
+        stacks.retain(|s| !s.frames.is_empty());
+    } else {
+        stacks.truncate(1);
+    }
+    stacks.sort_by_key(|s| std::cmp::Reverse(s.about.interpreter));
+    stacks
+}
+
+/// A thread with its stack in the state that the reader is in.
+fn stack(
+    python: &mut Python,
+    thread: &ThreadDump,
+    pace: Pace,
+    interpreters: &Interpreters,
+    variables: &mut Variables,
+) -> ThreadDump {
+    let mut thread = thread.clone();
+    thread.about = python.reader().about(thread.ns_tid, interpreters);
+    let places = match python.reader().sample(thread.ns_tid, pace) {
+        Sample::Unchanged | Sample::Changed => python.reader().frame_places(),
+        Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => Vec::new(),
+    };
+    thread.frames = places.iter().map(|place| python.named(place.frame)).collect();
+    thread.locals = variables.of(python, &places);
+    thread
+}

@@ -1,0 +1,147 @@
+//! Every stack now, as a page for people.
+//!
+//! Takes the document of [`super::dump`], gives text. Pure.
+
+use std::collections::HashSet;
+
+use super::dump::{DumpDocument, DumpException, DumpFrame, DumpGreenlet, DumpTask, DumpThread, Rejected};
+use super::page::Page;
+use super::sanitize::{Charset, escape};
+use super::style::{Style, Tone};
+use super::word;
+use super::words::name;
+use crate::capture::dump::{Gil, GreenletState};
+use crate::python::values::MAX_VALUE;
+
+/// Most frames of one stack on a page; the document has all.
+const FRAMES: usize = 40;
+
+/// The document for people.
+#[must_use]
+pub fn text(document: &DumpDocument, style: Style) -> String {
+    let mut page = Page::new(style);
+    for (number, process) in document.processes.iter().enumerate() {
+        if number > 0 {
+            page.gap();
+        }
+        let python = process.python.as_ref().map_or_else(
+            || "no Python that can be read".to_owned(),
+            |python| format!("{} {}", python.implementation, python.version),
+        );
+        let tids: HashSet<i32> = process.threads.iter().map(|t| t.tid).collect();
+        let greenlets: u64 = process.greenlets.iter().map(|g| g.count).sum();
+        let tasks: u64 = process.asyncio_tasks.iter().map(|t| t.count).sum();
+        let counts = [
+            Some(format!("{} threads", tids.len())),
+            (greenlets > 0).then(|| format!("{greenlets} greenlets")),
+            (tasks > 0).then(|| format!("{tasks} asyncio tasks")),
+        ];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        let title = format!("{} {}, {python}: {}", word(&process.role), process.pid, counts.join(", "));
+        page.line(0, Tone::Strong, &title);
+        if process.gc_collecting == Some(true) {
+            page.line(2, Tone::Plain, "its garbage collector is running");
+        }
+        for thread in &process.threads {
+            thread_text(&mut page, thread);
+        }
+        for greenlet in &process.greenlets {
+            greenlet_text(&mut page, greenlet);
+        }
+        for task in &process.asyncio_tasks {
+            task_text(&mut page, task);
+        }
+        let Rejected { torn, unreadable } = process.rejected;
+        if torn + unreadable > 0 {
+            let text = format!(
+                "not shown: {torn} that changed while they were read, {unreadable} that could not be read"
+            );
+            page.line(2, Tone::Faint, &text);
+        }
+    }
+    if !document.blind_spots.is_empty() {
+        page.gap();
+        page.line(0, Tone::Strong, "Not seen");
+        for spot in &document.blind_spots {
+            page.line(2, Tone::Plain, &format!("{}: {}; {}", spot.what, spot.why, spot.remedy));
+        }
+    }
+    page.finish()
+}
+
+fn thread_text(page: &mut Page, thread: &DumpThread) {
+    let daemon = if thread.daemon == Some(true) { " (daemon)" } else { "" };
+    let mut facts = vec![format!("thread {} {}{daemon}", thread.tid, name(&thread.name))];
+    let inner = thread.interpreter.filter(|id| *id != 0);
+    facts.extend(inner.map(|id| format!("interpreter {id}")));
+    facts.push(format!("state {}", thread.state));
+    match thread.gil {
+        Some(Gil::Holds) => facts.push("holds the GIL".into()),
+        Some(Gil::Waits) => facts.push("waits for the GIL".into()),
+        Some(Gil::None) | None => {}
+    }
+    facts.extend(thread.sleeping_in.as_ref().map(|call| format!("sleeps in {call}")));
+    if let Some(DumpException { raising, handling }) = &thread.exception {
+        facts.extend(raising.as_ref().map(|kind| format!("raising {}", name(kind))));
+        facts.extend(handling.as_ref().map(|kind| format!("handling {}", name(kind))));
+    }
+    page.line(2, Tone::Strong, &facts.join(", "));
+    frames_text(page, &thread.frames);
+}
+
+fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
+    let mut facts =
+        vec![format!("{} {} {}", times(greenlet.count), word(&greenlet.state), name(&greenlet.kind))];
+    facts.extend(greenlet.callable.as_ref().map(|callable| format!("runs {}", name(callable))));
+    facts.extend(greenlet.thread.map(|tid| format!("thread {tid}")));
+    facts.extend(greenlet.last_turn_ms.map(|ms| format!("its loop turned {ms} ms ago")));
+    page.line(2, Tone::Strong, &facts.join(", "));
+    // Those of a running one stand with its thread.
+    if greenlet.state != GreenletState::Running {
+        frames_text(page, &greenlet.frames);
+    }
+    if let Some(frame) = greenlet.spawned_at.first() {
+        page.line(4, Tone::Faint, &format!("spawned by {}", place(frame)));
+    }
+}
+
+fn task_text(page: &mut Page, task: &DumpTask) {
+    let mut facts = vec![format!("{} {} task {}", times(task.count), word(&task.state), name(&task.name))];
+    facts.extend(task.waits_for.as_ref().map(|what| format!("waits for {}", name(what))));
+    if !task.awaited_by.is_empty() {
+        let by: Vec<String> = task.awaited_by.iter().take(4).map(|n| name(n)).collect();
+        facts.push(format!("awaited by {}", by.join(", ")));
+    }
+    page.line(2, Tone::Strong, &facts.join(", "));
+    frames_text(page, &task.frames);
+}
+
+fn times(count: u64) -> String {
+    format!("{count} x")
+}
+
+/// A frame on a line of its own. What stands before a package's own folders says nothing here; the document has it.
+fn place(frame: &DumpFrame) -> String {
+    let file = ["/site-packages/", "/dist-packages/"]
+        .iter()
+        .find_map(|folder| frame.file.rsplit_once(folder))
+        .map_or(frame.file.as_str(), |(_, inside)| inside);
+    format!("{}  {}:{}", name(&frame.function), name(file), frame.line)
+}
+
+fn frames_text(page: &mut Page, frames: &[DumpFrame]) {
+    for frame in frames.iter().take(FRAMES) {
+        page.line(4, Tone::Plain, &place(frame));
+        for variable in frame.locals.iter().flatten() {
+            page.line(8, Tone::Faint, &format!("{} = {}", name(&variable.name), value(&variable.value)));
+        }
+    }
+    if frames.len() > FRAMES {
+        page.line(4, Tone::Faint, &format!("and {} frames further out", frames.len() - FRAMES));
+    }
+}
+
+/// A value is as long as one may be, unless its characters are made visible.
+fn value(text: &str) -> String {
+    escape(text, Charset::Unicode, 2 * MAX_VALUE)
+}
