@@ -95,7 +95,8 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s o -l outp
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"
-complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l locals -d 'Show the local variables of each frame, as short texts'
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l show-values -d 'Show passwords and keys in command lines and local variables'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/doctor-v1.json describes'"

@@ -74,7 +74,8 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided,
     Diagnose(DiagnoseArgs),
     /// Show every stack now: threads, greenlets, asyncio tasks, running and suspended
     ///
-    /// Nothing is stopped. What is parked at the same place is one entry with a count.
+    /// Nothing is stopped. What is parked at the same place is one entry with a count. Threads bear their Python names,
+    /// with what they do with the GIL and the exception they are at; `--locals` adds the variables of each frame.
     #[command(
         max_term_width = 100,
         arg_required_else_help = true,
@@ -83,6 +84,7 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided,
 Examples:
   stallscope dump 4242                            all workers of the server of process 4242
   stallscope dump 4242 --only 4245                one of them
+  stallscope dump 4242 --locals                   with local variables, secrets masked
   stallscope dump --port 8000 --format json | jq '.processes[].greenlets[0]'
 
 Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use stallscope::python::layout::{FrameKind, GilAt, Instruction, Layout};
+use stallscope::python::layout::{
+    CollectingAt, FrameKind, GilAt, HandledAt, Instruction, LOCK_SIZE, Layout, Particulars,
+};
 use stallscope::python::layouts;
+use stallscope::python::objects::{self, Objects, VariablesAt};
 
 const VERSIONS: [(&str, u8, u8); 9] = [
     ("2.7.18", 2, 7),
@@ -91,6 +94,39 @@ fn told(layout: &Layout) -> BTreeMap<&'static str, u64> {
             all.extend([("instruction", at as u64), ("code_instructions", code)]);
         }
     }
+    all.extend(told_of_particulars(&layout.particulars));
+    all
+}
+
+/// What the table says of interpreters and threads besides.
+fn told_of_particulars(particulars: &Particulars) -> Vec<(&'static str, u64)> {
+    let mut all = vec![("modules", particulars.modules), ("raised", particulars.exceptions.raised)];
+    all.extend(particulars.id.map(|at| ("interpreter_id", at)));
+    all.extend(particulars.collecting.map(|at| match at {
+        CollectingAt::Runtime(at) | CollectingAt::Interpreter(at) => ("collecting", at),
+    }));
+    if let Some((at, bit)) = particulars.last_used {
+        all.extend([("last_used", at as u64), ("last_used_bit", u64::from(bit)), ("lock_size", LOCK_SIZE)]);
+    }
+    match particulars.exceptions.handled {
+        None => {}
+        Some(HandledAt::Type(at)) => all.push(("handled", at)),
+        Some(HandledAt::Items { at, previous, .. }) => {
+            all.extend([("handled", at), ("handled_previous", previous)]);
+        }
+    }
+    all
+}
+
+/// What the table of objects says.
+fn told_of_objects(objects: &Objects) -> Vec<(&'static str, u64)> {
+    let mut all = vec![("tuple_items", objects.tuple_items)];
+    match objects.variables {
+        VariablesAt::Tuples { locals, cells, free } => {
+            all.extend([("local_names", locals), ("cell_names", cells), ("free_names", free)]);
+        }
+        VariablesAt::Slots { names, kinds } => all.extend([("slot_names", names), ("slot_kinds", kinds)]),
+    }
     all
 }
 
@@ -106,7 +142,8 @@ fn layouts_are_those_of_the_headers() {
             continue;
         };
         let layout = layouts::known(major, minor).unwrap();
-        let told: BTreeMap<String, u64> = told(&layout).into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let all = told(&layout).into_iter().chain(told_of_objects(&objects::of(major, minor)));
+        let told: BTreeMap<String, u64> = all.map(|(k, v)| (k.to_owned(), v)).collect();
         assert_eq!(told, asked, "Python {version}");
     }
 }

@@ -13,12 +13,16 @@ use flate2::write::GzEncoder;
 use interpreters::{Program, interpreters};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
+use stallscope::capture::mask::Values;
 use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 use stallscope::observe::memory::Memory;
 use stallscope::python::census::ALL_OBJECTS;
 use stallscope::python::image::{Image, Keeping};
+use stallscope::python::locals::Locals;
 use stallscope::python::locate::locate;
 use stallscope::python::reader::{GilHolder, Pace};
+use stallscope::python::threads::About;
+use stallscope::python::values::MAX_VALUE;
 use stallscope::python::{MemoryReader, Sample, StackReader};
 use stallscope::target::maps;
 
@@ -33,6 +37,16 @@ struct Seen {
     gil_is_free: bool,
 }
 
+/// What is told besides; it follows from the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct More {
+    about: Vec<About>,
+    collecting: Option<bool>,
+    held: usize,
+    variables: Vec<(String, String)>,
+    rejected: u64,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     maps: String,
@@ -44,7 +58,7 @@ fn folder() -> PathBuf {
 }
 
 /// Uses every reader; whatever they say of damaged memory, they must come to an end.
-fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, StackReader<M>)> {
+fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, More, StackReader<M>)> {
     let mappings = maps::parse(maps);
     let interpreter = locate(&mappings, &memory).ok()?;
     let mut reader = StackReader::new(interpreter, memory);
@@ -52,21 +66,34 @@ fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, StackReader<M>)
     let mut threads = Vec::new();
     let mut tids: Vec<i32> = reader.thread_ids().collect();
     tids.sort_unstable();
-    for tid in tids {
-        if matches!(reader.sample(tid, Pace::Asleep), Sample::Changed | Sample::Unchanged) {
-            threads.push((tid, named(&reader, reader.frames())));
+    let mut places = Vec::new();
+    for tid in &tids {
+        if matches!(reader.sample(*tid, Pace::Asleep), Sample::Changed | Sample::Unchanged) {
+            threads.push((*tid, named(&reader, reader.frames())));
+            places.extend(reader.frame_places());
         }
     }
     let gil_is_free = reader.gil_holder() == GilHolder::Nobody;
     let stacks = reader.machine_stacks(threads.first().map_or(0, |(tid, _)| *tid), &mappings);
     let census = reader.census(&stacks, ALL_OBJECTS);
+    let interpreters = reader.interpreters();
+    let about = tids.iter().map(|tid| reader.about(*tid, &interpreters)).collect();
+    let held = reader.lock_holders().len();
+    let mut locals = Locals::default();
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for place in places {
+        let seen = reader.variables(&mut locals, place, &Values::Masked);
+        assert!(seen.iter().all(|v| v.value.chars().count() <= MAX_VALUE + 1), "{seen:?}");
+        variables.extend(seen.into_iter().map(|v| (v.name, v.value)));
+    }
+    let more = More { about, collecting: reader.collecting(), held, variables, rejected: locals.rejected };
     let seen = Seen {
         version: interpreter.version.to_string(),
         threads,
         objects: (census.objects, census.complete),
         gil_is_free,
     };
-    Some((seen, reader))
+    Some((seen, more, reader))
 }
 
 fn named<M: MemoryReader>(
@@ -79,7 +106,8 @@ fn named<M: MemoryReader>(
         .collect()
 }
 
-/// Two threads, one of them deep, in an interpreter that has loaded next to nothing: its image is small.
+/// Two threads, one of them deep and at last in an `except` block, in an interpreter that has loaded next to nothing: its
+/// image is small. What stands in for `threading` has only what is read of it.
 const PROGRAM: &str = r#"
 import sys
 try:
@@ -92,11 +120,30 @@ def deep(n):
     if n:
         deep(n - 1)
     else:
+        holds()
+def holds():
+    number, text, ratio, both = -(1 << 70), "text", 1.5, (True, None)
+    table = {"token": "hunter2", "list": [1, b"two"]}
+    def closure():
+        return table
+    try:
+        raise KeyError
+    except KeyError:
         never.acquire()
 ident = _thread.start_new_thread(deep, (30,))
+class Thread(object):
+    pass
+def named(name, daemon):
+    thread = Thread()
+    thread._name = thread._Thread__name = name
+    thread._daemonic = thread._Thread__daemonic = daemon
+    return thread
+threading = type(sys)("threading")
+threading._active = {ident: named("deep one", True), _thread.get_ident(): named("first one", False)}
+sys.modules["threading"] = threading
 def parked():
     frame = sys._current_frames().get(ident)
-    return frame is not None and frame.f_code.co_name == "deep" and frame.f_locals["n"] == 0 and frame.f_lineno == frame.f_code.co_firstlineno + 4
+    return frame is not None and frame.f_code.co_name == "holds" and frame.f_lineno == frame.f_code.co_firstlineno + 8
 while not parked():
     pass
 sys.stdout.write("ready\n")
@@ -116,7 +163,7 @@ fn keep() {
             std::thread::yield_now();
         }
         let maps = String::from_utf8(dir.read("maps", 16 << 20).unwrap()).unwrap();
-        let (seen, reader) = look(&maps, Keeping::new(Memory::open(&dir).unwrap())).unwrap();
+        let (seen, _, reader) = look(&maps, Keeping::new(Memory::open(&dir).unwrap())).unwrap();
         let name = python.name.replace([' ', '\''], "-");
         let file = std::fs::File::create(folder().join(format!("{name}.gz"))).unwrap();
         let mut out = GzEncoder::new(file, flate2::Compression::best());
@@ -151,7 +198,8 @@ fn kept_interpreters_are_read_as_when_they_lived() {
     let all = kept();
     assert!(all.len() >= 11, "{} images", all.len());
     for (name, kept, image) in all {
-        let (seen, _) = look(&kept.maps, image).unwrap_or_else(|| panic!("{name}: no interpreter found"));
+        let (seen, more, _) =
+            look(&kept.maps, image).unwrap_or_else(|| panic!("{name}: no interpreter found"));
         assert_eq!(seen, kept.seen, "{name}");
         assert!(
             seen.threads.len() >= 2 && seen.threads.iter().any(|(_, frames)| frames.len() > 30),
@@ -159,7 +207,44 @@ fn kept_interpreters_are_read_as_when_they_lived() {
         );
         assert!(seen.objects.1 && seen.objects.0 > 1_000, "{name}: {:?}", seen.objects);
         assert!(seen.gil_is_free, "{name}: all threads sleep");
+        particulars(&name, &more);
     }
+}
+
+/// What the program does with its threads and variables.
+fn particulars(name: &str, more: &More) {
+    let about = |name: &str, daemon: bool, handling: Option<&str>| About {
+        interpreter: Some(0),
+        name: Some(name.to_owned()),
+        daemon: Some(daemon),
+        raising: None,
+        handling: handling.map(str::to_owned),
+    };
+    let handling = (!name.starts_with("2.7")).then_some("KeyError");
+    let told = [about("first one", false, None), about("deep one", true, handling)];
+    assert!(told.iter().all(|about| more.about.contains(about)), "{name}: {:?}", more.about);
+    let knows_collector = !name.starts_with("2.7") && !name.starts_with("3.6");
+    assert_eq!(more.collecting, knows_collector.then_some(false), "{name}");
+    assert_eq!((more.held, more.rejected), (0, 0), "{name}");
+    let own = |n: &str, value: &str| (n.to_owned(), value.to_owned());
+    let bytes = if name.starts_with("2.7") { "'two'" } else { "b'two'" };
+    let listed = format!("{{'token': ***, 'list': [1, {bytes}]}}");
+    let held = [
+        own("number", "-1180591620717411303424"),
+        own("text", "'text'"),
+        own("ratio", "1.5"),
+        own("both", "(True, None)"),
+    ];
+    assert!(held.iter().all(|v| more.variables.contains(v)), "{name}: {:?}", more.variables);
+    // The order of a dictionary is that of its hashes in 2.7.
+    let (_, table) = more.variables.iter().find(|(n, _)| n == "table").unwrap();
+    let (mut seen, mut expected): (Vec<char>, Vec<char>) =
+        (table.chars().collect(), listed.chars().collect());
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected, "{name}: {table}");
+    let depths: Vec<_> = more.variables.iter().filter(|(n, _)| n == "n").map(|(_, v)| v.clone()).collect();
+    assert_eq!(depths, (0..=30).map(|n| n.to_string()).collect::<Vec<_>>(), "{name}");
 }
 
 static KEPT: LazyLock<Vec<(String, Kept, Image)>> = LazyLock::new(kept);

@@ -101,6 +101,17 @@ fn run_dump(pid: i32, more: &[&str]) -> Value {
     serde_json::from_slice(&out.stdout).unwrap()
 }
 
+/// What the frames of a function that calls itself hold as `n`, innermost first.
+fn depths(groups: &Value, function: &str) -> Vec<u64> {
+    let frames = groups.as_array().unwrap().iter().flat_map(|group| group["frames"].as_array().unwrap());
+    let own = frames.filter(|f| f["function"] == function);
+    let n = |f: &Value| {
+        let held = f["locals"].as_array().unwrap().iter().find(|v| v["name"] == "n");
+        held.unwrap_or_else(|| panic!("{f:#}"))["value"].as_str().unwrap().parse().unwrap()
+    };
+    own.map(n).collect()
+}
+
 type Stack = Vec<(String, String, u64)>;
 
 fn stack(frames: &Value) -> Stack {
@@ -269,6 +280,8 @@ fn suspended_greenlets_are_read_exactly_in_every_pairing() {
         let tids: std::collections::BTreeSet<i64> =
             groups.iter().filter_map(|g| g["thread"].as_i64()).collect();
         assert!(tids.len() >= 2, "{file}: two threads have greenlets, and newer pools of gevent: {tids:?}");
+        let with_locals = run_dump(program.pid(), &["--locals"])["processes"][0].clone();
+        assert_eq!(depths(&with_locals["greenlets"], "deep"), (0..=150).collect::<Vec<_>>(), "{file}");
         program.unharmed();
         seen += 1;
     }
@@ -375,6 +388,13 @@ fn tasks_of_asyncio_are_read_exactly_by_every_interpreter() {
         }
         assert!(groups.iter().all(|g| g["state"] == "waiting"), "{name}: {groups:#?}");
         assert_eq!(document["rejected"], serde_json::json!({"torn": 0, "unreadable": 0}), "{name}");
+        assert_eq!(
+            document["gc_collecting"],
+            if name == "3.6.15" { Value::Null } else { false.into() },
+            "{name}"
+        );
+        let with_locals = run_dump(program.pid(), &["--locals"])["processes"][0].clone();
+        assert_eq!(depths(&with_locals["asyncio_tasks"], "nested"), (0..=50).collect::<Vec<_>>(), "{name}");
         program.unharmed();
     }
 }

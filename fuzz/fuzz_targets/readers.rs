@@ -7,9 +7,11 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use stallscope::capture::mask::Values;
 use stallscope::python::StackReader;
 use stallscope::python::census::ALL_OBJECTS;
 use stallscope::python::image::Image;
+use stallscope::python::locals::Locals;
 use stallscope::python::locate::locate;
 use stallscope::python::reader::Pace;
 use stallscope::target::maps;
@@ -41,10 +43,16 @@ fuzz_target!(|input: &[u8]| {
     let Ok(interpreter) = locate(&mappings, &image) else { return };
     let mut reader = StackReader::new(interpreter, image);
     let _ = reader.refresh_threads();
+    let interpreters = reader.interpreters();
+    let mut locals = Locals::default();
     for tid in reader.thread_ids().collect::<Vec<_>>() {
+        let _ = reader.about(tid, &interpreters);
         let _ = (reader.sample(tid, Pace::Asleep), reader.sample(tid, Pace::Running), reader.last_turn_s(tid));
+        for place in reader.frame_places() {
+            let _ = reader.variables(&mut locals, place, &Values::Masked);
+        }
     }
-    let _ = reader.gil_holder();
+    let _ = (reader.gil_holder(), reader.lock_holders(), reader.lock_ranges(), reader.collecting());
     let stacks = reader.machine_stacks(1, &mappings);
     let _ = reader.census(&stacks, ALL_OBJECTS);
 });

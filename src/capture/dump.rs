@@ -13,7 +13,7 @@ use crate::python::census::{ALL_OBJECTS, Census, Rejected};
 use crate::python::kinds::Family;
 use crate::python::locals::{Locals, Variable};
 use crate::python::reader::{Place, RawFrame};
-use crate::python::threads::About;
+pub use crate::python::threads::About;
 use crate::python::{greenlets, tasks};
 use crate::target::Member;
 use crate::target::maps;

@@ -31,7 +31,7 @@ pub(super) fn threads(
     let mut buffer = [0; READ_BUFFER_BYTES];
     let same = member.snapshot.ns_pid == member.snapshot.pid;
     let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
-    let locks: Vec<Range<u64>> =
+    let lock_ranges: Vec<Range<u64>> =
         python.as_mut().map(|python| python.reader().lock_ranges()).unwrap_or_default();
     let mut holding: HashMap<i32, usize> = HashMap::new();
     let mut threads = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn threads(
             _ => None,
         };
         let waits = call.as_ref().is_some_and(|(info, args)| {
-            info.wait == Wait::Futex && locks.iter().any(|lock| lock.contains(&args[0]))
+            info.wait == Wait::Futex && lock_ranges.iter().any(|lock| lock.contains(&args[0]))
         });
         let thread = ThreadDump {
             tid,
@@ -80,7 +80,8 @@ pub(super) fn threads(
     // The one that was seen with it most often has it; where there are several locks, each that mostly had one.
     let mostly = |looks: usize| looks * 2 > GIL_LOOKS;
     let most = holding.values().copied().max().unwrap_or(0);
-    let several = locks.len() > 2;
+    // The first one is the runtime's own memory.
+    let several = lock_ranges.len() > 2;
     let mut told: Option<i32> = None;
     for thread in &mut threads {
         let looks = holding.get(&thread.ns_tid).copied().unwrap_or(0);

@@ -36,6 +36,22 @@ struct Entries {
 }
 
 impl Looking<'_> {
+    /// The type of an object.
+    pub fn type_of(&self, object: u64) -> Result<u64, ReadError> {
+        self.memory.word(object.wrapping_add(8))
+    }
+
+    /// Where an object goes on behind the head that all have: with its size, if it is one of variable size.
+    #[must_use]
+    pub const fn behind_head(&self, object: u64) -> u64 {
+        object.wrapping_add(16)
+    }
+
+    /// A word so far behind the head of an object.
+    pub fn word_behind(&self, object: u64, at: u64) -> Result<u64, ReadError> {
+        self.memory.word(self.behind_head(object).wrapping_add(at))
+    }
+
     /// The value of an instance's attribute; `None` when it has none of that name.
     pub fn attribute(&self, instance: u64, name: &str) -> Result<Option<u64>, ReadError> {
         let memory = self.memory;
@@ -155,8 +171,8 @@ impl Looking<'_> {
 
     /// How many items a dictionary has.
     pub fn length(&self, dictionary: u64) -> Result<u64, ReadError> {
-        let at = if self.objects.dictionaries == Dictionaries::Table { 24 } else { 16 };
-        self.memory.word(dictionary.wrapping_add(at))
+        let at = if self.objects.dictionaries == Dictionaries::Table { 8 } else { 0 };
+        self.word_behind(dictionary, at)
     }
 
     /// Where the entries of a keys object are.

@@ -93,7 +93,7 @@ pub enum GilAt {
 }
 
 /// Bytes of the lock structure of [`GilAt::Interpreter`]: a thread that waits for it sleeps on a word inside.
-pub const LOCK_BYTES: u64 = 208;
+pub const LOCK_SIZE: u64 = 208;
 
 /// Where it is told whether the garbage collector runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

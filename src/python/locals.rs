@@ -25,8 +25,6 @@ const MAX_NAME: usize = 100;
 const TRIES: usize = 3;
 /// The kind of a slot that may hold a cell: shared with inner functions, or an outer function's.
 const IN_CELL: u8 = 0x40 | 0x80;
-/// A cell to what is in it: the same in all versions.
-const CELL_VALUE: u64 = 16;
 
 /// A variable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,13 +72,12 @@ impl<M: MemoryReader> StackReader<M> {
         let version = self.interpreter().version;
         let objects = objects::of(version.major, version.minor);
         let layout = self.interpreter().layout;
-        let names = match locals.names.get(&place.frame.code) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let names: Arc<[(String, bool)]> = self.variable_names(&objects, code)?.into();
-                locals.names.insert(place.frame.code, Arc::clone(&names));
-                names
-            }
+        let names = if let Some(known) = locals.names.get(&place.frame.code) {
+            Arc::clone(known)
+        } else {
+            let names: Arc<[(String, bool)]> = self.variable_names(&objects, code)?.into();
+            locals.names.insert(place.frame.code, Arc::clone(&names));
+            names
         };
         let at = place.address.wrapping_add(layout.frame_locals);
         let mut slots = vec![0; names.len() * 8];
@@ -156,20 +153,20 @@ impl<M: MemoryReader> StackReader<M> {
     /// The strings in a tuple.
     fn strings(&self, objects: &Objects, tuple: u64) -> Result<Vec<String>, ReadError> {
         let memory = self.memory();
-        let type_of = |object: u64| {
-            memory.word(object.wrapping_add(8)).and_then(|at| type_at(memory, objects.kind, at))
-        };
-        if type_of(tuple)?.flags & types::TUPLE == 0 {
+        let layout = self.interpreter().layout;
+        let looking = Looking { memory, layout: &layout, objects };
+        let flags = |object: u64| Ok(type_at(&looking, looking.type_of(object)?)?.flags);
+        if flags(tuple)? & types::TUPLE == 0 {
             return Err(ReadError::Unmapped);
         }
-        let length = memory.word(tuple.wrapping_add(16))?.min(MAX_VARIABLES as u64);
+        let length = looking.word_behind(tuple, 0)?.min(MAX_VARIABLES as u64);
         let mut strings = Vec::new();
         for n in 0..length {
             let item = memory.word(tuple.wrapping_add(objects.tuple_items + n * 8))?;
-            if type_of(item)?.flags & (types::UNICODE | types::BYTES) == 0 {
+            if flags(item)? & (types::UNICODE | types::BYTES) == 0 {
                 return Err(ReadError::Unmapped);
             }
-            let name = object::text(memory, &self.interpreter().layout, item)?;
+            let name = object::text(memory, &layout, item)?;
             strings.push(name.chars().take(MAX_NAME).collect());
         }
         Ok(strings)
@@ -179,7 +176,7 @@ impl<M: MemoryReader> StackReader<M> {
 /// The text of a slot's object, or of what is in it when it is a cell: followed once. `None` for an empty cell.
 fn value(values: &mut Values<'_>, object: u64, may_be_cell: bool) -> Result<Option<String>, ReadError> {
     if may_be_cell && values.type_of(object)?.name == "cell" {
-        return values.held(object.wrapping_add(CELL_VALUE));
+        return values.held(values.looking.behind_head(object));
     }
     values.text(object).map(Some)
 }

@@ -5,7 +5,9 @@
 //! buffers), and only the checked result leaves this file. The order of its words is that of a minor version; a newer
 //! one than is known is tried in the newest known order and refused if anything does not fit.
 
-use super::layout::{CollectingAt, FrameKind, FrameUse, GilAt, Instruction, Layout, Particulars, Text};
+use super::layout::{
+    CollectingAt, Exceptions, FrameKind, FrameUse, GilAt, Instruction, Layout, Particulars, Text,
+};
 use super::layouts::{self, NEWEST};
 use super::memory::{MemoryReader, word_at};
 
@@ -49,6 +51,7 @@ struct Order {
     gc: usize,
     gc_size: usize,
     collecting: usize,
+    raised: Option<usize>,
     interpreter_size: usize,
     thread_size: usize,
     thread_next: usize,
@@ -82,6 +85,7 @@ const V3_13: Order = Order {
     gc: 80,
     gc_size: 568,
     collecting: 576,
+    raised: None,
     thread_size: 152,
     thread_next: 168,
     thread_interpreter: 176,
@@ -132,6 +136,7 @@ const V3_14: Order = Order {
 const V3_15: Order = Order {
     gc_size: 752,
     collecting: 760,
+    raised: Some(288),
     thread_id: 240,
     native_thread_id: 248,
     frame_size: 312,
@@ -229,6 +234,13 @@ fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -
             modules: table.field(order.modules, interpreter, 8)?,
             id: Some(table.field(order.interpreter_id, interpreter, 8)?),
             collecting: Some(CollectingAt::Interpreter(collector.checked_add(collecting)?)),
+            exceptions: Exceptions {
+                raised: match order.raised {
+                    Some(at) => table.field(at, thread, 8)?,
+                    None => base.particulars.exceptions.raised,
+                },
+                ..base.particulars.exceptions
+            },
             ..base.particulars
         },
         ..*base
@@ -272,6 +284,7 @@ mod tests {
         (208, 72),
         (240, 176),
         (248, 184),
+        (288, 136),
         (312, 88),
         (320, 8),
         (328, 0),

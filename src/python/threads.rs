@@ -8,8 +8,9 @@ use std::collections::HashMap;
 
 use super::attributes::Looking;
 use super::heap::Blocks;
-use super::layout::{CollectingAt, HandledAt, LOCK_BYTES};
-use super::locate::Gil;
+use super::kinds::type_name;
+use super::layout::{CollectingAt, HandledAt, LOCK_SIZE};
+use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError};
 use super::object;
 use super::objects::{self, Integers};
@@ -21,8 +22,6 @@ use super::values::integer;
 const MAX_THREADS: usize = 4_096;
 /// Most items on the chain of exceptions that are handled inside each other.
 const MAX_HANDLED: usize = 256;
-/// A module to its dictionary: the same in all versions.
-const MODULE_DICT: u64 = 16;
 
 /// What the module `threading` says of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +90,10 @@ impl<M: MemoryReader> StackReader<M> {
         let modules = blocks.word(interpreter.wrapping_add(layout.particulars.modules))?;
         let Some(module) = looking.item(modules, "threading")? else { return Ok(found) };
         let mut types = Types::default();
-        if types.of(&blocks, objects.kind, module)?.name != "module" {
+        if types.of(&looking, module)?.name != "module" {
             return Ok(found);
         }
-        let namespace = blocks.word(module.wrapping_add(MODULE_DICT))?;
+        let namespace = looking.word_behind(module, 0)?;
         let Some(active) = looking.item(namespace, "_active")? else { return Ok(found) };
         // Before Python 3 the names were made private by the compiler.
         let (name_at, daemon_at) = match objects.integers {
@@ -103,7 +102,7 @@ impl<M: MemoryReader> StackReader<M> {
         };
         for (key, value) in looking.entries(active, MAX_THREADS)? {
             let mut read = || -> Result<Option<(u64, Named)>, ReadError> {
-                let Some(ident) = integer(&looking, types.of(&blocks, objects.kind, key)?, key)? else {
+                let Some(ident) = integer(&looking, types.of(&looking, key)?, key)? else {
                     return Ok(None);
                 };
                 let thread = blocks.word(value)?;
@@ -114,12 +113,10 @@ impl<M: MemoryReader> StackReader<M> {
                 };
                 let text =
                     if layout.text == super::layout::Text::Bytes { types::BYTES } else { types::UNICODE };
-                if types.of(&blocks, objects.kind, name)?.flags & text == 0
-                    || types.of(&blocks, objects.kind, daemon)?.name != "bool"
-                {
+                if types.of(&looking, name)?.flags & text == 0 || types.of(&looking, daemon)?.name != "bool" {
                     return Ok(None);
                 }
-                let daemon = integer(&looking, types.of(&blocks, objects.kind, daemon)?, daemon)? == Some(1);
+                let daemon = integer(&looking, types.of(&looking, daemon)?, daemon)? == Some(1);
                 let name = object::text(&blocks, &layout, name)?;
                 Ok(u64::try_from(ident).ok().map(|ident| (ident, Named { name, daemon })))
             };
@@ -149,11 +146,16 @@ impl<M: MemoryReader> StackReader<M> {
         }
     }
 
+    fn looking<R>(&self, look: impl FnOnce(&Looking<'_>) -> R) -> R {
+        let Interpreter { version, layout, .. } = self.interpreter();
+        let objects = objects::of(version.major, version.minor);
+        look(&Looking { memory: self.memory(), layout, objects: &objects })
+    }
+
     /// The name of an exception's type, if what leads to it stays the same while the name is read.
     fn twice(&self, find: impl Fn() -> Result<u64, ReadError>) -> Option<String> {
-        let version = self.interpreter().version;
         let address = find().ok().filter(|address| *address != 0)?;
-        let facts = type_at(self.memory(), objects::of(version.major, version.minor).kind, address).ok()?;
+        let facts = self.looking(|looking| type_at(looking, address)).ok()?;
         let same = find() == Ok(address);
         (same && facts.flags & types::EXCEPTION != 0).then_some(facts.name)
     }
@@ -165,7 +167,7 @@ impl<M: MemoryReader> StackReader<M> {
         if raised == 0 || !exceptions.raised_value {
             return Ok(raised);
         }
-        self.memory().word(raised.wrapping_add(8))
+        self.looking(|looking| looking.type_of(raised))
     }
 
     /// The type of the exception that is handled innermost; 0 when there is none.
@@ -182,9 +184,12 @@ impl<M: MemoryReader> StackReader<M> {
                         break;
                     }
                     let first = memory.word(item)?;
-                    let of_type = if first == 0 { 0 } else { memory.word(first.wrapping_add(8))? };
+                    let of_type = match first {
+                        0 => 0,
+                        object => self.looking(|looking| looking.type_of(object))?,
+                    };
                     let kind = if value { of_type } else { first };
-                    if first != 0 && !self.is_none(of_type)? {
+                    if of_type != 0 && !self.is_none(of_type)? {
                         return Ok(kind);
                     }
                     item = memory.word(item.wrapping_add(previous))?;
@@ -196,9 +201,7 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Whether a type is that of `None`.
     fn is_none(&self, of_type: u64) -> Result<bool, ReadError> {
-        let version = self.interpreter().version;
-        let kind = objects::of(version.major, version.minor).kind;
-        Ok(of_type != 0 && super::kinds::type_name(self.memory(), kind, of_type)? == "NoneType")
+        self.looking(|looking| Ok(type_name(looking.memory, looking.objects.kind, of_type)? == "NoneType"))
     }
 
     /// Whether the garbage collector of any interpreter runs at this instant; `None` where the version does not tell.
@@ -248,7 +251,7 @@ impl<M: MemoryReader> StackReader<M> {
     #[must_use]
     pub fn lock_ranges(&self) -> Vec<std::ops::Range<u64>> {
         let interpreter = self.interpreter();
-        let own = self.locks().into_iter().map(|lock| lock..lock.saturating_add(LOCK_BYTES));
+        let own = self.locks().into_iter().map(|lock| lock..lock.saturating_add(LOCK_SIZE));
         std::iter::once(interpreter.runtime_start..interpreter.runtime_end).chain(own).collect()
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
+use super::attributes::Looking;
 use super::kinds::type_name;
-use super::memory::{MemoryReader, ReadError};
-use super::objects::TypeAt;
+use super::memory::ReadError;
 
 /// Flag of a type that was made while the program ran.
 pub const HEAP: u64 = 1 << 9;
@@ -50,8 +50,9 @@ impl TypeFacts {
 }
 
 /// The type at an address.
-pub fn type_at(memory: &dyn MemoryReader, at: TypeAt, address: u64) -> Result<TypeFacts, ReadError> {
-    let of_type = memory.word(address.wrapping_add(8))?;
+pub fn type_at(looking: &Looking<'_>, address: u64) -> Result<TypeFacts, ReadError> {
+    let (memory, at) = (looking.memory, looking.objects.kind);
+    let of_type = looking.type_of(address)?;
     if memory.word(of_type.wrapping_add(at.flags))? & TYPE == 0 {
         return Err(ReadError::Unmapped);
     }
@@ -71,19 +72,14 @@ pub struct Types {
 
 impl Types {
     /// The type of an object.
-    pub fn of(
-        &mut self,
-        memory: &dyn MemoryReader,
-        at: TypeAt,
-        object: u64,
-    ) -> Result<&TypeFacts, ReadError> {
-        let address = memory.word(object.wrapping_add(8))?;
+    pub fn of(&mut self, looking: &Looking<'_>, object: u64) -> Result<&TypeFacts, ReadError> {
+        let address = looking.type_of(object)?;
         if self.met.len() >= MAX_TYPES {
             self.met.clear();
         }
         match self.met.entry(address) {
             std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::hash_map::Entry::Vacant(new) => Ok(new.insert(type_at(memory, at, address)?)),
+            std::collections::hash_map::Entry::Vacant(new) => Ok(new.insert(type_at(looking, address)?)),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Values<'_> {
 
     /// The type of an object.
     pub fn type_of(&mut self, object: u64) -> Result<&TypeFacts, ReadError> {
-        self.types.of(self.looking.memory, self.looking.objects.kind, object)
+        self.types.of(&self.looking, object)
     }
 
     fn reference(&self, slot: u64) -> Result<u64, ReadError> {
@@ -112,7 +112,7 @@ impl Values<'_> {
         Ok(match self.what(object)? {
             What::None => "None".into(),
             What::Bool => {
-                let facts = self.types.of(self.looking.memory, self.looking.objects.kind, object)?;
+                let facts = self.types.of(&self.looking, object)?;
                 match integer(&self.looking, facts, object)? {
                     Some(0) => "False".into(),
                     Some(1) => "True".into(),
@@ -120,13 +120,13 @@ impl Values<'_> {
                 }
             }
             What::Integer => {
-                let facts = self.types.of(self.looking.memory, self.looking.objects.kind, object)?;
+                let facts = self.types.of(&self.looking, object)?;
                 match integer(&self.looking, facts, object)? {
                     Some(number) => number.to_string(),
                     None => self.other(object)?,
                 }
             }
-            What::Float => float(f64::from_bits(self.looking.memory.word(object.wrapping_add(16))?)),
+            What::Float => float(f64::from_bits(self.looking.word_behind(object, 0)?)),
             What::String => match self.string(object)? {
                 Some(text) => self.quoted(&text, ""),
                 None => self.other(object)?,
@@ -150,7 +150,9 @@ impl Values<'_> {
     /// A string's characters, as many as are looked at; `None` for a form that is not read.
     fn string(&mut self, object: u64) -> Result<Option<String>, ReadError> {
         let memory = self.looking.memory;
-        if self.looking.layout.text != Text::Bytes && memory.half(object.wrapping_add(32))? & 32 == 0 {
+        if self.looking.layout.text != Text::Bytes
+            && memory.half(self.looking.behind_head(object).wrapping_add(16))? & 32 == 0
+        {
             return Ok(None);
         }
         object::text(memory, self.looking.layout, object).map(Some)
@@ -159,7 +161,7 @@ impl Values<'_> {
     /// Bytes as characters of the same numbers.
     fn bytes(&self, object: u64) -> Result<String, ReadError> {
         let memory = self.looking.memory;
-        let length = memory.word(object.wrapping_add(16))?;
+        let length = self.looking.word_behind(object, 0)?;
         let bytes = object::bytes(memory, self.looking.layout, object, MAX_BYTES)?;
         let mut text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
         if length > MAX_BYTES as u64 {
@@ -191,7 +193,9 @@ impl Values<'_> {
                 c if c.is_ascii_control() || (prefix == "b" && !c.is_ascii() && c != '…') => {
                     let _ = write!(out, "\\x{:02x}", u32::from(c));
                 }
-                c => out.push(c),
+                c if c.is_ascii() => out.push(c),
+                // What cannot be printed, or hides between other characters, becomes visible.
+                c => out.extend(c.escape_debug()),
             }
         }
         out.push(quote);
@@ -201,7 +205,7 @@ impl Values<'_> {
     fn sequence(&mut self, object: u64, depth: usize, tuple: bool) -> Result<String, ReadError> {
         let memory = self.looking.memory;
         let (open, close) = if tuple { ("(", ")") } else { ("[", "]") };
-        let length = memory.word(object.wrapping_add(16))?;
+        let length = self.looking.word_behind(object, 0)?;
         if length > i64::MAX as u64 {
             return Err(ReadError::Unmapped);
         }
@@ -214,7 +218,7 @@ impl Values<'_> {
         let items = if tuple {
             object.wrapping_add(self.looking.objects.tuple_items)
         } else {
-            memory.word(object.wrapping_add(24))?
+            self.looking.word_behind(object, 8)?
         };
         let shown = length.min(MAX_ITEMS as u64);
         let mut parts = Vec::new();
@@ -223,10 +227,8 @@ impl Values<'_> {
             let item = memory.word(slot)?;
             let name = self.name(item)?;
             // In a pair, and in a list of arguments, a name is followed by what it names.
-            let text = match announced {
-                true => self.discretion.mask().to_owned(),
-                false => self.inner(item, depth + 1)?,
-            };
+            let text =
+                if announced { self.discretion.mask().to_owned() } else { self.inner(item, depth + 1)? };
             announced = name.is_some_and(|name| self.discretion.hides(&name));
             if memory.word(slot)? != item {
                 return Err(ReadError::Unmapped);
@@ -235,8 +237,7 @@ impl Values<'_> {
         }
         // A list that has grown keeps its items elsewhere.
         if !tuple
-            && (memory.word(object.wrapping_add(24))?, memory.word(object.wrapping_add(16))?)
-                != (items, length)
+            && (self.looking.word_behind(object, 8)?, self.looking.word_behind(object, 0)?) != (items, length)
         {
             return Err(ReadError::Unmapped);
         }
@@ -254,7 +255,7 @@ impl Values<'_> {
             return Ok(format!("{{… {length}}}"));
         }
         let memory = self.looking.memory;
-        let keys = memory.word(object.wrapping_add(32))?;
+        let keys = self.looking.word_behind(object, 16)?;
         let mut parts = Vec::new();
         for (key, slot) in self.looking.entries(object, MAX_ITEMS)? {
             let name = self.name(key)?;
@@ -266,7 +267,7 @@ impl Values<'_> {
             }
             parts.push(format!("{}: {text}", self.inner(key, depth + 1)?));
         }
-        if memory.word(object.wrapping_add(32))? != keys {
+        if self.looking.word_behind(object, 16)? != keys {
             return Err(ReadError::Unmapped);
         }
         let shown = parts.len() as u64;
@@ -312,7 +313,7 @@ fn float(number: f64) -> String {
 /// The value of an integer or a boolean; `None` when it is none or longer than is shown.
 pub fn integer(looking: &Looking<'_>, facts: &TypeFacts, object: u64) -> Result<Option<i128>, ReadError> {
     let memory = looking.memory;
-    let head = memory.word(object.wrapping_add(16))?;
+    let head = looking.word_behind(object, 0)?;
     let (negative, count) = match (looking.objects.integers, facts.name.as_str()) {
         (Integers::Words, "int" | "bool") => return Ok(Some(i128::from(head as i64))),
         (Integers::Words | Integers::Counted, "long" | "int" | "bool") => {
@@ -331,7 +332,7 @@ pub fn integer(looking: &Looking<'_>, facts: &TypeFacts, object: u64) -> Result<
     }
     let mut number = 0_i128;
     for n in (0..count).rev() {
-        let digit = memory.half(object.wrapping_add(24 + n * 4))?;
+        let digit = memory.half(looking.behind_head(object).wrapping_add(8 + n * 4))?;
         if digit >> DIGIT_BITS != 0 {
             return Err(ReadError::Unmapped);
         }
@@ -341,30 +342,6 @@ pub fn integer(looking: &Looking<'_>, facts: &TypeFacts, object: u64) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_as_python_does() {
-        let expected = [
-            (1.5, "1.5"),
-            (3.0, "3.0"),
-            (-0.0, "-0.0"),
-            (1e16, "1e+16"),
-            (1.5e300, "1.5e+300"),
-            (2.5e-7, "2.5e-07"),
-            (f64::INFINITY, "inf"),
-            (f64::NEG_INFINITY, "-inf"),
-            (f64::NAN, "nan"),
-        ];
-        for (number, text) in expected {
-            assert_eq!(float(number), text);
-        }
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        assert_eq!(shortened("größer", 3), "grö…");
-        assert_eq!(shortened("größer", 6), "größer");
-    }
-}
+#[path = "values_tests.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;

@@ -145,3 +145,76 @@ fn frames_text(page: &mut Page, frames: &[DumpFrame]) {
 fn value(text: &str) -> String {
     escape(text, Charset::Unicode, 2 * MAX_VALUE)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::capture::dump::{About, ProcessDump, ThreadDump};
+    use crate::capture::model::{Frame, Role, TargetFacts};
+    use crate::python::locals::Variable;
+    use crate::report::dump::document;
+
+    fn thread(about: About, gil: Gil) -> ThreadDump {
+        let variable = Variable { name: "n".into(), value: "'a\u{202e}b'".into() };
+        ThreadDump {
+            tid: 7,
+            ns_tid: 7,
+            comm: "gunicorn".into(),
+            about,
+            state: 'S',
+            gil: Some(gil),
+            sleeping_in: Some("futex".into()),
+            frames: vec![Frame { function: "work".into(), file: "/app.py".into(), line: 3 }],
+            locals: Some(vec![vec![variable]]),
+        }
+    }
+
+    #[test]
+    fn a_thread_s_heading_says_who_it_is_and_what_it_is_at() {
+        let inner = About {
+            interpreter: Some(1),
+            name: Some("worker \x1b[31m".into()),
+            daemon: Some(true),
+            raising: None,
+            handling: Some("KeyError".into()),
+        };
+        let outer = About { interpreter: Some(0), daemon: Some(false), ..About::default() };
+        let process = ProcessDump {
+            pid: 7,
+            role: Role::Process,
+            python: None,
+            collecting: Some(true),
+            threads: vec![thread(inner, Gil::Waits), thread(outer, Gil::None)],
+            greenlets: Vec::new(),
+            tasks: Vec::new(),
+            torn: 0,
+            unreadable: 0,
+            blind: Vec::new(),
+            denied: false,
+        };
+        let target = TargetFacts {
+            pid: 7,
+            start_time_ticks: 0,
+            cmdline: Vec::new(),
+            exe: None,
+            cgroup: None,
+            container_id: None,
+            selected_by: String::new(),
+        };
+        let document = document(target, &[process]);
+        let page = text(&document, Style { color: false, ascii: false });
+        let expected = "\
+process 7, no Python that can be read: 1 threads
+  its garbage collector is running
+  thread 7 worker \\x1b[31m (daemon), interpreter 1, state S, waits for the GIL, sleeps in futex,
+  handling KeyError
+    work  /app.py:3
+        n = 'a\\u{202e}b'
+  thread 7 gunicorn, state S, sleeps in futex
+    work  /app.py:3
+        n = 'a\\u{202e}b'
+";
+        assert_eq!(page, expected);
+    }
+}
