@@ -2,7 +2,7 @@
 //!
 //! Takes the place of a frame, gives the names of its variables and short texts of their values. The frame must still be
 //! the one that was accepted, before its slots are read and after; a value is only shown if its slot, read again, still
-//! refers to the same object. Variables without a value are left out, as the interpreter leaves them out of `f_locals`.
+//! refers to the same object, and if a second reading of all gives the same text. Variables without a value are left out, as the interpreter leaves them out of `f_locals`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,6 +45,14 @@ pub struct Locals {
     pub rejected: u64,
 }
 
+/// One reading of a frame.
+#[derive(Default)]
+struct Found {
+    /// By the number of their slots.
+    known: Vec<(usize, Variable)>,
+    rejected: u64,
+}
+
 impl<M: MemoryReader> StackReader<M> {
     /// The variables of a frame; none, and counted, when it is not there any more.
     pub fn variables(
@@ -54,9 +62,14 @@ impl<M: MemoryReader> StackReader<M> {
         discretion: &dyn Discretion,
     ) -> Vec<Variable> {
         for _ in 0..TRIES {
-            if let Ok(variables) = self.read_variables(locals, place, discretion) {
-                return variables;
-            }
+            let Ok(mut found) = self.read_variables(locals, place, discretion) else { continue };
+            let Ok(again) = self.read_variables(locals, place, discretion) else { continue };
+            // An object may have been given back and its place taken by another one, twice: then the slot is as before,
+            // and what was read is a mixture. The same mixture comes not twice.
+            let before = found.known.len();
+            found.known.retain(|variable| again.known.contains(variable));
+            locals.rejected += found.rejected + (before - found.known.len()) as u64;
+            return found.known.into_iter().map(|(_, variable)| variable).collect();
         }
         locals.rejected += 1;
         Vec::new()
@@ -67,7 +80,7 @@ impl<M: MemoryReader> StackReader<M> {
         locals: &mut Locals,
         place: Place,
         discretion: &dyn Discretion,
-    ) -> Result<Vec<Variable>, ReadError> {
+    ) -> Result<Found, ReadError> {
         let code = self.still(place)?;
         let version = self.interpreter().version;
         let objects = objects::of(version.major, version.minor);
@@ -82,7 +95,7 @@ impl<M: MemoryReader> StackReader<M> {
         let at = place.address.wrapping_add(layout.frame_locals);
         let mut slots = vec![0; names.len() * 8];
         self.memory().read(at, &mut slots)?;
-        let mut found = Vec::new();
+        let mut found = Found::default();
         {
             let looking = Looking { memory: self.memory(), layout: &layout, objects: &objects };
             let mut values = Values { looking, types: &mut locals.types, discretion };
@@ -99,9 +112,9 @@ impl<M: MemoryReader> StackReader<M> {
                     value(&mut values, object, *in_cell)
                 };
                 match text {
-                    Ok(Some(value)) => found.push((number, Variable { name: name.clone(), value })),
+                    Ok(Some(value)) => found.known.push((number, Variable { name: name.clone(), value })),
                     Ok(None) => {}
-                    Err(ReadError::Unmapped) => locals.rejected += 1,
+                    Err(ReadError::Unmapped) => found.rejected += 1,
                     Err(other) => return Err(other),
                 }
             }
@@ -109,10 +122,10 @@ impl<M: MemoryReader> StackReader<M> {
         let mut again = vec![0; slots.len()];
         self.memory().read(at, &mut again)?;
         self.still(place)?;
-        let before = found.len();
-        found.retain(|(number, _)| word_at(&slots, number * 8) == word_at(&again, number * 8));
-        locals.rejected += (before - found.len()) as u64;
-        Ok(found.into_iter().map(|(_, variable)| variable).collect())
+        let before = found.known.len();
+        found.known.retain(|(number, _)| word_at(&slots, number * 8) == word_at(&again, number * 8));
+        found.rejected += (before - found.known.len()) as u64;
+        Ok(found)
     }
 
     /// The code object of a frame, if the frame is the one that was accepted, at the same line.

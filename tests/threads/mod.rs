@@ -2,6 +2,10 @@
 //! of itself, with every interpreter.
 
 use serde_json::{Value, json};
+use stallscope::capture::mask::Values;
+use stallscope::python::Sample;
+use stallscope::python::locals::Locals;
+use stallscope::python::reader::Pace;
 
 use super::interpreters::{Program, Python, interpreters};
 use super::run_dump;
@@ -266,6 +270,76 @@ fn variables(version: &str, truth: &Value, seen: &Value) {
         }
     }
     assert!(!seen.to_string().contains("hunter2"), "{version}: a secret is shown");
+}
+
+/// Objects are given back and their places taken again as fast as possible; what belongs together is told to be so.
+const CHURNING: &str = r#"
+from __future__ import print_function
+import sys, threading
+
+def churn(n):
+    while True:
+        n += 1
+        text = "text-%d-%d" % (n, n)
+        listed = [n, n]
+        pair = (n, (n, str(n)))
+        table = {"a": n, "b": n}
+        large = n * (1 << 70) + n
+        wait(1)
+
+def wait(n):
+    # The caller's frame stands still for a while, and sometimes does not.
+    while n:
+        n -= 1
+
+ends = threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)))
+ends.daemon = True
+ends.start()
+print("ready")
+sys.stdout.flush()
+churn(1 << 40)
+"#;
+
+/// The numbers in a text.
+fn numbers(text: &str) -> Vec<u128> {
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+#[test]
+fn variables_that_change_while_they_are_read_are_never_mixed() {
+    // More for each: STALLSCOPE_SAMPLES=100000 cargo test --test suspended mixed
+    let samples = std::env::var("STALLSCOPE_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(150_u32);
+    for python in interpreters() {
+        let version = &python.name;
+        let program = Program::start(&python, CHURNING);
+        let mut reader = program.reader();
+        let mut locals = Locals::default();
+        let mut seen = 0;
+        for _ in 0..samples {
+            if !matches!(reader.sample(program.pid(), Pace::Running), Sample::Changed | Sample::Unchanged) {
+                continue;
+            }
+            for place in reader.frame_places() {
+                for variable in reader.variables(&mut locals, place, &Values::Masked) {
+                    let numbers = numbers(&variable.value);
+                    let sound = match variable.name.as_str() {
+                        "n" => numbers.len() == 1,
+                        "text" => variable.value.starts_with("'text-") && numbers.len() == 2,
+                        "listed" | "table" => numbers.len() == 2,
+                        "pair" => numbers.len() == 3,
+                        "large" => numbers.len() == 1 && numbers[0] & ((1 << 70) - 1) == numbers[0] >> 70,
+                        _ => true,
+                    };
+                    let same = numbers.iter().all(|n| *n == numbers[0]);
+                    assert!(sound && same, "Python {version}: {variable:?}");
+                    seen += u32::from(numbers.len() > 1);
+                }
+            }
+        }
+        println!("{version}: {seen} in {samples} looks, {} rejected", locals.rejected);
+        assert!(seen > 0, "Python {version}: none in {samples} looks");
+        program.unharmed();
+    }
 }
 
 const CONTENDING: &str = r#"
