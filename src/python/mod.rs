@@ -28,6 +28,7 @@ pub mod own_table;
 pub mod pieces;
 pub mod reader;
 pub mod sampler;
+pub mod settings;
 pub mod tasks;
 pub mod threads;
 pub mod types;

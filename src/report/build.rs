@@ -267,7 +267,7 @@ fn unknown_server_facts(header: &Header, class: Option<WorkerClass>) -> Option<B
     ])?;
     Some(spot(
         format!("facts of the server: {names}"),
-        "neither the command line nor the installation tells",
+        "neither the command line nor the memory nor the installation tells",
         "not needed for a verdict; name them on the server's command line to see them here",
     ))
 }

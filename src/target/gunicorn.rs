@@ -1,11 +1,12 @@
 //! What a gunicorn command line says about its server.
 //!
 //! Takes arguments as they were typed (and `GUNICORN_CMD_ARGS`), gives [`Settings`]. Pure. A setting that is not on the
-//! command line may stand in a configuration file, which only gunicorn itself can read: then it is `None` here.
+//! command line may stand in a configuration file, which only gunicorn itself can read: then it is `None` here until
+//! the arbiter's memory tells ([`Settings::learn`]).
 
 use crate::capture::model::WorkerClass;
 
-/// What was set on the command line.
+/// What was set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `-w`.
@@ -20,6 +21,21 @@ pub struct Settings {
     pub max_requests: Option<u32>,
     /// `-b`, as typed.
     pub bind: Vec<String>,
+}
+
+/// What a running arbiter holds in its memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Number of workers.
+    pub workers: Option<u32>,
+    /// Threads of each.
+    pub threads: Option<u32>,
+    /// Time after which a silent worker is killed.
+    pub timeout_s: Option<u64>,
+    /// Requests after which a worker is replaced; 0 for never.
+    pub max_requests: Option<u32>,
+    /// The name of the worker class, where it is set by name.
+    pub worker_class: Option<String>,
 }
 
 /// What a gunicorn process with `setproctitle` calls itself.
@@ -84,13 +100,28 @@ pub fn settings(cmdline: &[String], environment_args: Option<&str>) -> Settings 
         settings.read(&args);
     }
     settings.read(cmdline);
-    if settings.worker_class == Some(WorkerClass::Sync) && settings.threads.is_some_and(|n| n > 1) {
-        settings.worker_class = Some(WorkerClass::Gthread);
-    }
+    settings.threads_make_gthread();
     settings
 }
 
 impl Settings {
+    /// Takes over what the running arbiter itself holds: that counts, whatever was typed.
+    pub fn learn(&mut self, held: &Held) {
+        self.workers = held.workers.or(self.workers);
+        self.threads = held.threads.or(self.threads);
+        self.timeout_s = held.timeout_s.or(self.timeout_s);
+        self.max_requests = held.max_requests.or(self.max_requests);
+        self.worker_class = held.worker_class.as_deref().and_then(class).or(self.worker_class);
+        self.threads_make_gthread();
+    }
+
+    /// gunicorn makes gthread of sync where more than one thread is asked for.
+    fn threads_make_gthread(&mut self) {
+        if self.worker_class == Some(WorkerClass::Sync) && self.threads.is_some_and(|n| n > 1) {
+            self.worker_class = Some(WorkerClass::Gthread);
+        }
+    }
+
     fn read(&mut self, args: &[String]) {
         let mut args = args.iter().peekable();
         while let Some(arg) = args.next() {
@@ -197,6 +228,24 @@ mod tests {
     fn what_recycles_workers_is_read() {
         let got = settings(&line("gunicorn --max-requests 1000 --max-requests-jitter 50 a"), None);
         assert_eq!(got.max_requests, Some(1000));
+    }
+
+    #[test]
+    fn what_the_arbiter_holds_counts() {
+        let mut got = settings(&line("gunicorn -w 2 -t 30 -k sync a"), None);
+        let held = |class: &str, threads| Held {
+            workers: Some(5),
+            threads: Some(threads),
+            worker_class: Some(class.into()),
+            ..Held::default()
+        };
+        got.learn(&held("gunicorn.workers.ggevent.GeventWorker", 1));
+        assert_eq!((got.workers, got.timeout_s), (Some(5), Some(30)), "what it does not tell stays");
+        assert_eq!(got.worker_class, Some(WorkerClass::Gevent));
+        got.learn(&held("sync", 4));
+        assert_eq!(got.worker_class, Some(WorkerClass::Gthread));
+        got.learn(&held("own.Worker", 1));
+        assert_eq!(got.worker_class, Some(WorkerClass::Gthread), "an unknown class tells nothing");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::target::{Member, Server, recognise};
 pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
     let member = server.members.get(&options.pid).or_else(|| server.members.get(&server.head));
     let snapshot = member.map(|m| &m.snapshot);
-    Header {
+    let mut header = Header {
         capture_version: CAPTURE_VERSION.into(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
         started_at: String::new(),
@@ -40,12 +40,23 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
             version: None,
             worker_class: None,
             listen: Vec::new(),
-            workers_configured: server.settings.workers,
-            threads_configured: server.settings.threads,
-            max_requests: server.settings.max_requests.filter(|n| *n > 0),
-            timeout_s: server.settings.timeout_s,
+            workers_configured: None,
+            threads_configured: None,
+            max_requests: None,
+            timeout_s: None,
         },
-    }
+    };
+    settings(&mut header.server, server);
+    header
+}
+
+/// What is known of the server's settings.
+pub fn settings(facts: &mut ServerFacts, server: &Server) {
+    let known = &server.settings;
+    facts.workers_configured = known.workers;
+    facts.threads_configured = known.threads;
+    facts.max_requests = known.max_requests.filter(|n| *n > 0);
+    facts.timeout_s = known.timeout_s;
 }
 
 /// A process as first seen.

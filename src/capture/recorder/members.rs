@@ -35,6 +35,14 @@ impl Recorder<'_> {
             self.server.kind = ServerKind::Loop;
             self.header.server.kind = ServerKind::Loop;
         }
+        if pid == self.server.head
+            && self.server.kind == ServerKind::Gunicorn
+            && let Some(member) = self.server.members.get(&pid)
+            && let Some(held) = python.as_mut().and_then(|p| p.gunicorn_settings(member.snapshot.ns_pid))
+        {
+            self.server.settings.learn(&held);
+            facts::settings(&mut self.header.server, &self.server);
+        }
         let Some(member) = self.server.members.get(&pid) else { return };
         let known = python.as_ref().map(Python::facts);
         let facts = facts::process(&self.server, member, known, &files, &self.header, &mapped, at_ns);

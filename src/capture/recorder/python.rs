@@ -14,6 +14,7 @@ use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
 use crate::python::{greenlets, tasks};
+use crate::target::gunicorn::Held;
 use crate::target::maps::Mapping;
 
 /// Descriptors of one `poll` or `select` that are looked at.
@@ -131,6 +132,11 @@ impl Python {
     /// The reader.
     pub(crate) const fn reader(&mut self) -> &mut StackReader<Memory> {
         &mut self.reader
+    }
+
+    /// The settings that gunicorn's arbiter holds, if the process is one.
+    pub fn gunicorn_settings(&mut self, ns_pid: i32) -> Option<Held> {
+        self.reader.gunicorn_settings(ns_pid)
     }
 
     /// The machine stacks of the threads that the interpreter knows.
