@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use stallscope::capture::mask::Values;
 use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 use stallscope::observe::memory::Memory;
-use stallscope::python::census::ALL_OBJECTS;
+use stallscope::python::census::{ALL_OBJECTS, Asked};
 use stallscope::python::image::{Image, Keeping};
 use stallscope::python::locals::Locals;
 use stallscope::python::locate::locate;
@@ -75,7 +75,13 @@ fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, More, StackRead
     }
     let gil_is_free = reader.gil_holder() == GilHolder::Nobody;
     let stacks = reader.machine_stacks(threads.first().map_or(0, |(tid, _)| *tid), &mappings);
-    let census = reader.census(&stacks, ALL_OBJECTS);
+    let census = reader.census(&Asked {
+        stacks: &stacks,
+        most: ALL_OBJECTS,
+        most_bytes: u64::MAX,
+        search: Some(&|| mappings.clone()),
+        lists: true,
+    });
     let interpreters = reader.interpreters();
     let about = tids.iter().map(|tid| reader.about(*tid, &interpreters)).collect();
     let held = reader.lock_holders().len();

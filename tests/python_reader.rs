@@ -5,8 +5,10 @@ mod interpreters;
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 
-use interpreters::{Program, interpreters};
+use interpreters::{Program, Python, interpreters};
 use stallscope::observe::memory::Memory;
 use stallscope::python::reader::{GilHolder, Pace};
 use stallscope::python::{Sample, StackReader};
@@ -127,6 +129,52 @@ fn parked_threads_are_read_exactly_by_every_interpreter() {
         assert_eq!(reader.sample(1, Pace::Asleep), Sample::NoThread);
         assert_eq!(reader.counts().discarded, 0);
         program.unharmed();
+    }
+}
+
+/// A copy of an interpreter without its table of symbols and all that only debuggers need; `None`, said loudly, where that
+/// cannot be made.
+fn stripped(python: &Python, folder: &Path) -> Option<Python> {
+    let program = Path::new(&python.program[0]).canonicalize().ok()?;
+    let home = program.parent()?.parent()?.to_owned();
+    let library = std::fs::read_dir(home.join("lib")).ok()?.flatten().find(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.starts_with("libpython") && name.contains(".so.")
+    })?;
+    let copies = [program.clone(), library.path()].map(|from| (folder.join(from.file_name().unwrap()), from));
+    for (to, from) in &copies {
+        std::fs::copy(from, to).unwrap();
+        let strip = Command::new("strip").arg("--strip-all").arg(to).status();
+        if !strip.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: Python {} without symbols: strip does not work here", python.name);
+            return None;
+        }
+    }
+    let run = [
+        "env".to_owned(),
+        format!("PYTHONHOME={}", home.display()),
+        format!("LD_LIBRARY_PATH={}", folder.display()),
+        copies[0].0.display().to_string(),
+    ];
+    Some(Python { name: python.name.clone(), program: run.to_vec(), root: None, packages: None })
+}
+
+#[test]
+fn interpreters_without_a_table_of_symbols_are_read_as_well() {
+    for python in interpreters().into_iter().filter(|p| p.program[0].contains(".pyenv")) {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(python) = stripped(&python, folder.path()) else { continue };
+        let version = &python.name;
+        let program = Program::start(&python, PARKED);
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", program.pid())).unwrap();
+        let copy = folder.path().join("libpython").display().to_string();
+        assert!(maps.contains(&copy), "{version}: the copy runs: {maps}");
+        let truth: BTreeMap<i32, Stack> = serde_json::from_str(&program.line).unwrap();
+        let mut reader = program.reader();
+        for (tid, inside) in &truth {
+            assert_eq!(reader.sample(*tid, Pace::Asleep), Sample::Changed, "{version}");
+            assert_eq!(&outside(&reader), inside, "Python {version}, thread {tid}");
+        }
     }
 }
 

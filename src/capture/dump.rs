@@ -2,6 +2,8 @@
 //!
 //! Connects observe and python like the recorder does, for one look instead of a window. It never stops a thread.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::dump_threads::threads;
@@ -9,17 +11,19 @@ use super::mask::Values;
 use super::model::{BlindSpot, Frame, PythonFacts, Role};
 use super::recorder::python::{NoPython, Python};
 use crate::observe::clock::monotonic_ns;
-use crate::python::census::{ALL_OBJECTS, Census, Rejected};
-use crate::python::kinds::Family;
+use crate::python::census::{ALL_OBJECTS, Asked, Census, FoundBy as Way, Greenlet, Rejected};
+use crate::python::kinds::Library;
 use crate::python::locals::{Locals, Variable};
 use crate::python::reader::{Place, RawFrame};
 pub use crate::python::threads::About;
-use crate::python::{greenlets, tasks};
+use crate::python::{greenlets, search, tasks};
 use crate::target::Member;
 use crate::target::maps;
 
 /// Most frames of a process whose local variables are read.
 const MOST_FRAMES: usize = 20_000;
+/// Bytes that following the collector's lists may copy beside three times what a search would: then a search is cheaper.
+const WALK_BYTES: u64 = 64 << 20;
 
 /// Everything of one process.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +42,8 @@ pub struct ProcessDump {
     pub greenlets: Vec<GreenletDump>,
     /// Its tasks.
     pub tasks: Vec<TaskDump>,
+    /// How those two were found; `None` without an interpreter.
+    pub found_by: Option<FoundBy>,
     /// Greenlets and tasks that changed at every try.
     pub torn: u64,
     /// Greenlets and tasks that could not be read.
@@ -83,11 +89,15 @@ pub enum Gil {
     None,
 }
 
-/// A greenlet.
+/// Greenlets of one thread that do the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GreenletDump {
+    /// How many.
+    pub count: u64,
     /// What it is doing.
     pub state: GreenletState,
+    /// Whose type it is, or whose loop it runs.
+    pub library: Option<GreenletLibrary>,
     /// `hub`, `main`, or the name of its type.
     pub kind: String,
     /// What it runs.
@@ -102,6 +112,28 @@ pub struct GreenletDump {
     pub frames: Vec<Frame>,
     /// Their local variables, if these were asked for. Those of a running one stand with its thread.
     pub locals: Option<Vec<Vec<Variable>>>,
+}
+
+/// How greenlets and tasks were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// By the lists of the garbage collector, which hold them all.
+    CollectorLists,
+    /// By a search of memory for objects of their types, as the lists could not be followed.
+    MemorySearch,
+}
+
+/// A library that makes greenlets.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum GreenletLibrary {
+    /// gevent.
+    Gevent,
+    /// eventlet.
+    Eventlet,
 }
 
 /// What a greenlet is doing.
@@ -204,6 +236,7 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
         threads: Vec::new(),
         greenlets: Vec::new(),
         tasks: Vec::new(),
+        found_by: None,
         torn: 0,
         unreadable: 0,
         blind: Vec::new(),
@@ -223,8 +256,15 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
     dump.threads = threads(member, arch, python.as_mut(), &mut variables)?;
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
-        let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings.as_deref().unwrap_or_default());
-        let census = python.census(&stacks, ALL_OBJECTS);
+        let mappings = mappings.as_deref().unwrap_or_default();
+        let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings);
+        let census = python.census(&Asked {
+            stacks: &stacks,
+            most: ALL_OBJECTS,
+            most_bytes: 3 * search::bytes(mappings) + WALK_BYTES,
+            search: Some(&|| maps::resident(&member.dir, mappings)),
+            lists: true,
+        });
         census_of(&mut dump, python, &census, &mut variables);
     }
     dump.blind.extend(variables.blind_spots(dump.pid));
@@ -241,37 +281,53 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
     };
     let Rejected { torn, unreadable } = census.rejected;
     (dump.torn, dump.unreadable) = (torn, unreadable);
-    if !census.complete {
-        dump.blind.push(BlindSpot {
-            what: format!("some greenlets and tasks of process {}", dump.pid),
+    dump.found_by = Some(match census.found_by {
+        Way::Lists => FoundBy::CollectorLists,
+        Way::Search => FoundBy::MemorySearch,
+    });
+    let what = format!("some greenlets and tasks of process {}", dump.pid);
+    let remedy = format!("look again: stallscope dump {}", dump.pid);
+    match (census.complete, census.found_by) {
+        (true, Way::Lists) => {}
+        (false, Way::Lists) => dump.blind.push(BlindSpot {
+            what,
             why: "the lists of its garbage collector changed each time they were followed, or could not be read"
                 .into(),
-            remedy: format!("look again: stallscope dump {}", dump.pid),
-        });
+            remedy,
+        }),
+        (complete, Way::Search) => dump.blind.push(BlindSpot {
+            what: if complete { format!("whether these are all greenlets and tasks of process {}", dump.pid) } else { what },
+            why: format!(
+                "the lists of its garbage collector could not be followed, so {} of its memory was searched for them",
+                if complete { "all" } else { "a part" }
+            ),
+            remedy,
+        }),
     }
-    for greenlet in &census.greenlets {
-        dump.greenlets.push(GreenletDump {
-            state: match greenlet.state {
-                greenlets::State::Running => GreenletState::Running,
-                greenlets::State::Suspended => GreenletState::Suspended,
-                greenlets::State::Unstarted => GreenletState::Unstarted,
-                greenlets::State::Finished => GreenletState::Finished,
-            },
-            kind: match greenlet.family {
-                Family::Hub => "hub".into(),
-                _ if greenlet.main => "main".into(),
-                Family::Gevent | Family::Plain => greenlet.type_name.clone(),
-            },
-            callable: greenlet.callable.clone(),
-            spawned_at: named(python, &greenlet.spawned_at),
-            tid: greenlet
-                .ns_tid
-                .and_then(|ns_tid| dump.threads.iter().find(|t| t.ns_tid == ns_tid))
-                .map(|thread| thread.tid),
-            last_turn_ms: greenlet.last_turn_s.map(|turn| ((now_s - turn).max(0.0) * 1e3) as u64),
-            frames: named(python, &greenlet.frames),
-            locals: variables.of(python, &places(&greenlet.addresses, &greenlet.frames)),
-        });
+    // Named only once where many are the same: thousands wait at one place.
+    let mut index: HashMap<_, usize> = HashMap::new();
+    for g in &census.greenlets {
+        // Each has local variables of its own.
+        let own = (g.hub || variables.wanted.is_some()).then_some(g.address);
+        let key = (
+            g.state,
+            (g.main, g.library),
+            &g.type_name,
+            &g.callable,
+            &g.spawned_at,
+            &g.frames,
+            g.ns_tid,
+            own,
+        );
+        let place = *index.entry(key).or_insert(dump.greenlets.len());
+        if let Some(same) = dump.greenlets.get_mut(place) {
+            same.count += 1;
+            continue;
+        }
+        let tid = g.ns_tid.and_then(|ns_tid| dump.threads.iter().find(|t| t.ns_tid == ns_tid)).map(|t| t.tid);
+        let (frames, spawned_at) = (named(python, &g.frames), named(python, &g.spawned_at));
+        let locals = variables.of(python, &places(&g.addresses, &g.frames));
+        dump.greenlets.push(GreenletDump { locals, ..greenlet(g, tid, frames, spawned_at, now_s) });
     }
     for task in &census.tasks {
         dump.tasks.push(TaskDump {
@@ -287,5 +343,38 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
             frames: named(python, &task.frames),
             locals: variables.of(python, &places(&task.addresses, &task.frames)),
         });
+    }
+}
+
+fn greenlet(
+    seen: &Greenlet,
+    tid: Option<i32>,
+    frames: Vec<Frame>,
+    spawned_at: Vec<Frame>,
+    now_s: f64,
+) -> GreenletDump {
+    GreenletDump {
+        count: 1,
+        state: match seen.state {
+            greenlets::State::Running => GreenletState::Running,
+            greenlets::State::Suspended => GreenletState::Suspended,
+            greenlets::State::Unstarted => GreenletState::Unstarted,
+            greenlets::State::Finished => GreenletState::Finished,
+        },
+        library: seen.library.map(|library| match library {
+            Library::Gevent => GreenletLibrary::Gevent,
+            Library::Eventlet => GreenletLibrary::Eventlet,
+        }),
+        kind: match (seen.hub, seen.main) {
+            (true, _) => "hub".into(),
+            (false, true) => "main".into(),
+            (false, false) => seen.type_name.to_string(),
+        },
+        callable: seen.callable.as_deref().map(str::to_owned),
+        spawned_at,
+        tid,
+        last_turn_ms: seen.last_turn_s.map(|turn| ((now_s - turn).max(0.0) * 1e3) as u64),
+        frames,
+        locals: None,
     }
 }

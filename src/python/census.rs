@@ -1,184 +1,145 @@
 //! All greenlets and tasks of a process at one look, with their stacks.
 //!
-//! The garbage collector's lists are walked once through a block cache to find them; each is then read by itself, past the
-//! cache, and read again: what changed meanwhile is read anew a few times and then counted as torn, never shown. The target
-//! is not stopped. Costs some ten milliseconds per hundred thousand objects, so it is for one look, not for every tick.
+//! They are found by walking the garbage collector's lists, or, where those cannot be followed, by searching memory for
+//! objects of their types. Each is then read by itself, and read again: what changed meanwhile is read anew a few times and
+//! then counted as torn, never shown. Code objects are resolved once for the whole look and compared at its end. The target
+//! is not stopped. Costs some ten milliseconds per million objects, so it is for one look, not for every tick.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::{HashMap, HashSet};
 
 use super::attributes::Looking;
-use super::gc;
-use super::greenlets::{self, LoopClock, State, Words};
-use super::heap::Blocks;
-use super::kinds::{Family, GreenletType, Kind, Kinds, type_name};
+use super::census_model::Found;
+pub use super::census_model::{Asked, Census, FoundBy, Greenlet, MachineStack, Rejected, Task};
+use super::gc::{self, Price};
+use super::greenlets::{LoopClock, State, Words};
+use super::heap::Near;
+use super::kinds::{GreenletType, Kind, Kinds, Library, type_name};
+use super::layout::FrameKind;
 use super::memory::{MemoryReader, ReadError};
 use super::object;
 use super::objects::{self, Objects, TaskAt};
 use super::reader::{Pace, RawFrame, Sample, StackReader};
+use super::search;
+use super::spawn::Spawning;
 use super::tasks::{self, Tasks, Way};
 use super::walk::{Link, Owner};
 
 /// How often a greenlet or task that changes is read.
 const TRIES: usize = 4;
-/// How often the lists are walked when they change meanwhile.
-const WALKS: usize = 3;
 /// Objects up to which the lists are followed where nothing else bounds the price.
 pub const ALL_OBJECTS: usize = 20_000_000;
 /// Most greenlets and most tasks that are read.
-const MOST: usize = 200_000;
-/// Longest record of who spawned a greenlet.
-const MAX_SPAWNING: usize = 16;
+pub(super) const MOST: usize = 200_000;
 
-/// A mapping that is the machine stack of a thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MachineStack {
-    /// First address.
-    pub start: u64,
-    /// First address behind it.
-    pub end: u64,
-    /// The thread, in the target's namespace.
-    pub ns_tid: i32,
-}
-
-/// A greenlet.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Greenlet {
-    /// Where it is: its identity while it lives.
-    pub address: u64,
-    /// What it is doing.
-    pub state: State,
-    /// Whether it is the one that its thread began with.
-    pub main: bool,
-    /// Who made its type.
-    pub family: Family,
-    /// The name of its type.
-    pub type_name: String,
-    /// The thread it belongs to, in the target's namespace.
-    pub ns_tid: Option<i32>,
-    /// Its frames, innermost first. Those of a running one are its thread's.
-    pub frames: Vec<RawFrame>,
-    /// Where its frames are, as far as they are its own: those of a suspended one.
-    pub addresses: Vec<u64>,
-    /// What it runs: a function's name.
-    pub callable: Option<String>,
-    /// Where it was spawned, innermost first, as far as gevent keeps that.
-    pub spawned_at: Vec<RawFrame>,
-    /// For gevent's hub: the monotonic time, in seconds, of its loop's last turn.
-    pub last_turn_s: Option<f64>,
-}
-
-/// An asyncio task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
-    /// Where it is: its identity while it lives.
-    pub address: u64,
-    /// Its name.
-    pub name: String,
-    /// What it is doing.
-    pub state: tasks::State,
-    /// Frames of its coroutines, innermost first.
-    pub frames: Vec<RawFrame>,
-    /// Where these are.
-    pub addresses: Vec<u64>,
-    /// The type of what it waits for.
-    pub waits_for: Option<String>,
-    /// Names of the tasks that wait for it.
-    pub awaited_by: Vec<String>,
-}
-
-/// What became of the readings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rejected {
-    /// Changed at every try.
-    pub torn: u64,
-    /// Could not be read or made no sense.
-    pub unreadable: u64,
-}
-
-/// What a process holds.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Census {
-    /// Its greenlets, by address.
-    pub greenlets: Vec<Greenlet>,
-    /// Its tasks, by address.
-    pub tasks: Vec<Task>,
-    /// What is missing.
-    pub rejected: Rejected,
-    /// Objects that the collector's lists held.
-    pub objects: usize,
-    /// Whether all lists were followed to their ends.
-    pub complete: bool,
-}
-
-/// What the lists held.
+/// What is remembered during one look.
 #[derive(Default)]
-struct Found {
-    greenlets: HashMap<u64, (u64, GreenletType)>,
-    tasks: HashSet<u64>,
-    objects: usize,
-    complete: bool,
+struct Look {
+    kinds: Kinds,
+    spawning: Spawning,
+    chain: Vec<Link>,
+    frames: Vec<RawFrame>,
+    spawned: Vec<(u64, u32)>,
+    /// Numbers of code objects by address, to be compared at the end.
+    codes: HashMap<u64, u32>,
+    /// Frames by code object and instruction.
+    named: HashMap<(u64, u64), RawFrame>,
+    /// Most greenlets stand at few places.
+    stacks: HashSet<Arc<[RawFrame]>>,
+    texts: HashMap<u32, Arc<str>>,
+}
+
+impl Look {
+    fn stack(&mut self, frames: &[RawFrame]) -> Arc<[RawFrame]> {
+        if let Some(known) = self.stacks.get(frames) {
+            return Arc::clone(known);
+        }
+        let new: Arc<[RawFrame]> = frames.into();
+        self.stacks.insert(Arc::clone(&new));
+        new
+    }
 }
 
 impl<M: MemoryReader> StackReader<M> {
-    /// Looks at everything. `stacks` are the machine stacks of its threads.
-    /// Gives up on lists that hold more than `most` objects.
-    pub fn census(&mut self, stacks: &[MachineStack], most: usize) -> Census {
+    /// Looks at everything.
+    pub fn census(&mut self, asked: &Asked<'_>) -> Census {
         let version = self.interpreter().version;
         let objects = objects::of(version.major, version.minor);
         let mut census = Census::default();
-        let Ok(found) = self.find(&objects, most) else { return census };
-        census.objects = found.objects;
-        census.complete = found.complete;
+        let mut look = Look::default();
+        let found = self.find(&mut look.kinds, &objects, asked);
+        (census.objects, census.complete, census.found_by) = (found.objects, found.complete, found.by);
         let mut greenlets: Vec<_> =
             found.greenlets.iter().map(|(at, (kind_address, kind))| (*at, *kind_address, *kind)).collect();
         greenlets.sort_unstable_by_key(|(address, ..)| *address);
         for (address, kind_address, kind) in greenlets {
-            match self.greenlet(&objects, stacks, address, kind_address, kind) {
+            match self.greenlet(&mut look, &objects, asked.stacks, address, kind_address, kind) {
                 Ok(Some(greenlet)) => census.greenlets.push(greenlet),
                 Ok(None) => census.rejected.torn += 1,
+                // What a search took for one and does not read as one was none.
+                Err(_) if found.by == FoundBy::Search => {}
                 Err(_) => census.rejected.unreadable += 1,
             }
         }
         if let Some(at) = objects.task {
-            self.all_tasks(&objects, at, &found.tasks, &mut census);
+            self.all_tasks(&mut look, &objects, at, &found.tasks, &mut census);
         }
+        self.compare_codes(&look, &mut census);
         census
     }
 
+    /// Where they are: by the lists of every interpreter, or by a search.
+    fn find(&self, kinds: &mut Kinds, objects: &Objects, asked: &Asked<'_>) -> Found {
+        let layout = self.interpreter().layout;
+        let looking = Looking { memory: self.memory(), layout: &layout, objects };
+        let price = Price { objects: asked.most, bytes: asked.most_bytes };
+        let listed = if asked.lists { self.listed(kinds, looking, price) } else { Found::default() };
+        let type_type = self.code_type().and_then(|code| self.memory().word(code.wrapping_add(8)).ok());
+        let (false, true, Some(search), Some(type_type)) =
+            (listed.complete, listed.objects <= asked.most, asked.search, type_type)
+        else {
+            return listed;
+        };
+        let mut found = search::search(looking, self.interpreter().version, type_type, &search(), kinds);
+        found.objects = listed.objects;
+        // What a torn list gave is there too: each is checked when it is read.
+        found.greenlets.extend(listed.greenlets);
+        found.tasks.extend(listed.tasks);
+        found
+    }
+
     /// Walks the lists of every interpreter.
-    fn find(&self, objects: &Objects, most: usize) -> Result<Found, ReadError> {
+    fn listed(&self, kinds: &mut Kinds, looking: Looking<'_>, price: Price) -> Found {
+        let Ok(interpreters) = self.interpreter_states() else { return Found::default() };
         let mut found = Found { complete: true, ..Found::default() };
-        let mut kinds = Kinds::default();
-        for interpreter in self.interpreter_states()? {
-            let mut complete = false;
-            for _ in 0..WALKS {
-                let blocks = Blocks::new(self.memory());
-                let mut visit =
-                    |object: u64, kind_address: u64| match kinds.of(&blocks, objects.kind, kind_address) {
-                        Kind::Greenlet(kind) if found.greenlets.len() < MOST => {
-                            found.greenlets.insert(object, (kind_address, kind));
-                        }
-                        Kind::Task if found.tasks.len() < MOST => {
-                            found.tasks.insert(object);
-                        }
-                        _ => {}
-                    };
-                let walked = gc::each(&blocks, self.interpreter(), objects, interpreter, most, &mut visit);
-                let Ok(walked) = walked else { continue };
-                found.objects = found.objects.max(walked.objects);
-                complete = walked.complete;
-                if complete || walked.objects >= most {
-                    break;
+        for interpreter in interpreters {
+            let mut visit = |object: u64, kind_address: u64| match kinds.of(looking, kind_address) {
+                Kind::Greenlet(kind) if found.greenlets.len() < MOST => {
+                    found.greenlets.insert(object, (kind_address, kind));
                 }
+                Kind::Task if found.tasks.len() < MOST => {
+                    found.tasks.insert(object);
+                }
+                _ => {}
+            };
+            let python = self.interpreter();
+            let walked = gc::each(self.memory(), python, looking.objects, interpreter, price, &mut visit);
+            match walked {
+                Ok(walked) => {
+                    found.objects += walked.objects;
+                    found.complete &= walked.complete;
+                }
+                Err(_) => found.complete = false,
             }
-            found.complete &= complete;
         }
-        Ok(found)
+        found
     }
 
     /// Reads a greenlet; `None` when it changed at every try.
     fn greenlet(
         &mut self,
+        look: &mut Look,
         objects: &Objects,
         stacks: &[MachineStack],
         address: u64,
@@ -187,72 +148,123 @@ impl<M: MemoryReader> StackReader<M> {
     ) -> Result<Option<Greenlet>, ReadError> {
         let version = self.interpreter().version;
         let layout = self.interpreter().layout;
-        let mut chain: Vec<Link> = Vec::new();
         let mut last = Ok(None);
         for _ in 0..TRIES {
+            let before = Words::read(self.memory(), version, kind, address)?;
+            let (of_type, words) = before;
             // What was a greenlet may be something else by now.
-            if self.memory().word(address.wrapping_add(8))? != kind_address {
+            if of_type != kind_address {
                 return Err(ReadError::Unmapped);
             }
-            let words = Words::read(self.memory(), version, kind, address)?;
             let state = words.state();
             let on_stack = words.on_stack();
             let ns_tid = on_stack
                 .and_then(|at| stacks.iter().find(|s| (s.start..s.end).contains(&at)))
                 .map(|s| s.ns_tid);
-            let frames = match state {
-                State::Suspended => match words.frames(self.memory(), &layout, objects, &mut chain) {
-                    Ok(Some(_)) => self.resolve_chain(&chain),
+            look.frames.clear();
+            let mut turns_loop = false;
+            let frames = if state == State::Suspended {
+                // Frames that are objects lie anywhere; others lie side by side.
+                let near = Near::new(self.memory());
+                let memory: &dyn MemoryReader =
+                    if matches!(layout.frames, FrameKind::Object { .. }) { self.memory() } else { &near };
+                match words.frames(memory, &layout, objects, &mut look.chain) {
+                    Ok(Some(_)) => self.resolve_chain(look),
                     Ok(None) | Err(ReadError::Unmapped) => Err(ReadError::Unmapped),
                     Err(other) => return Err(other),
-                },
-                _ => Ok(Vec::new()),
+                }
+            } else {
+                Ok(())
             };
-            if Words::read(self.memory(), version, kind, address)? != words {
+            if state == State::Suspended {
+                turns_loop = self.turns_eventlets_loop(look.chain.last(), look.frames.last());
+            }
+            if Words::read(self.memory(), version, kind, address)? != before {
                 last = Ok(None);
                 continue;
             }
-            let mut frames = match frames {
-                Ok(frames) => frames,
-                Err(why) => {
-                    last = Err(why);
-                    continue;
-                }
-            };
+            if let Err(why) = frames {
+                last = Err(why);
+                continue;
+            }
             if state == State::Running
                 && let Some(tid) = ns_tid
                 && matches!(self.sample(tid, Pace::Running), Sample::Changed | Sample::Unchanged)
             {
-                frames = self.frames().to_vec();
+                look.frames.clear();
+                look.frames.extend_from_slice(self.frames());
+                turns_loop = self.turns_eventlets_loop(
+                    self.outermost(tid).map(|(link, _)| link).as_ref(),
+                    look.frames.last(),
+                );
             }
-            let outermost = frames.last().and_then(|f| self.code(f.code)).map(|c| c.function.clone());
-            let callable = outermost.or_else(|| self.callable(objects, address));
+            let seen = std::mem::take(&mut look.frames);
+            let frames = look.stack(&seen);
+            look.frames = seen;
+            let callable = match frames.last() {
+                Some(outermost) => self.function(look, outermost.code),
+                None => self.callable(objects, address).map(Arc::from),
+            };
             return Ok(Some(Greenlet {
                 address,
                 state,
                 main: words.is_main(),
-                family: kind.family,
-                type_name: type_name(self.memory(), objects.kind, kind_address)?,
+                hub: kind.hub || turns_loop,
+                library: if turns_loop { Some(Library::Eventlet) } else { kind.library },
+                type_name: look
+                    .kinds
+                    .name(Looking { memory: self.memory(), layout: &layout, objects }, kind_address)?,
                 ns_tid,
                 callable,
-                spawned_at: if kind.family == Family::Gevent {
-                    self.spawned_at(kind, address).unwrap_or_default()
-                } else {
-                    Vec::new()
-                },
-                last_turn_s: if kind.family == Family::Hub {
-                    self.loop_clock_of(kind, address)
-                } else {
-                    None
-                },
+                spawned_at: self.spawned_at(look, objects, kind_address, kind, address),
+                last_turn_s: if kind.hub { self.loop_clock_of(kind, address) } else { None },
                 frames,
                 addresses: match state {
-                    State::Suspended => shown(&chain).map(|link| link.address).collect(),
+                    State::Suspended => shown(&look.chain).map(|link| link.address).collect(),
                     _ => Vec::new(),
                 },
             }));
         }
         last
+    }
+
+    /// Whether a frame is the outermost one of eventlet's hub: its function, and the first variable of that a `Hub`.
+    fn turns_eventlets_loop(&self, link: Option<&Link>, frame: Option<&RawFrame>) -> bool {
+        let of_hub = |function: &str, file: &str| {
+            function.rsplit('.').next() == Some("run") && file.contains("/eventlet/hubs/")
+        };
+        frame.and_then(|f| self.code(f.code)).is_some_and(|c| of_hub(&c.function, &c.file))
+            && link.and_then(|link| self.first_is_hub(link).ok()).unwrap_or(false)
+    }
+
+    fn first_is_hub(&self, link: &Link) -> Result<bool, ReadError> {
+        let layout = self.interpreter().layout;
+        let memory = self.memory();
+        let mut first = memory.word(link.address.wrapping_add(layout.frame_locals))? & layout.reference_mask;
+        // A variable that inner functions share stands in a cell, which up to 3.10 is found elsewhere.
+        if first != 0 && object::type_name(memory, first)? == "cell" {
+            first = memory.word(first.wrapping_add(16))?;
+        }
+        Ok(first == 0 || object::type_name(memory, first)? == "Hub")
+    }
+
+    fn function(&self, look: &mut Look, number: u32) -> Option<Arc<str>> {
+        let code = self.code(number)?;
+        Some(Arc::clone(look.texts.entry(number).or_insert_with(|| code.function.as_str().into())))
+    }
+
+    /// Drops what stands in code that has become another one during the look.
+    fn compare_codes(&self, look: &Look, census: &mut Census) {
+        let numbers = look.codes.values().copied();
+        let changed: HashSet<u32> = numbers.filter(|number| !self.code_stayed(*number)).collect();
+        if changed.is_empty() {
+            return;
+        }
+        let sound = |frames: &[RawFrame]| !frames.iter().any(|frame| changed.contains(&frame.code));
+        let before = census.greenlets.len() + census.tasks.len();
+        census.greenlets.retain(|g| sound(&g.frames) && sound(&g.spawned_at));
+        census.tasks.retain(|t| sound(&t.frames));
+        census.rejected.torn += (before - census.greenlets.len() - census.tasks.len()) as u64;
     }
 
     fn loop_clock_of(&self, kind: GreenletType, hub: u64) -> Option<f64> {
@@ -265,19 +277,19 @@ impl<M: MemoryReader> StackReader<M> {
         if let Some(clock) = self.loop_clock {
             return clock.last_turn_s(self.memory());
         }
-        let (frame, code) = self.outermost(ns_tid)?;
+        let (link, code) = self.outermost(ns_tid)?;
         let code = self.code(code)?;
         if !code.file.ends_with("gevent/hub.py") || code.function.rsplit('.').next() != Some("run") {
             return None;
         }
         let layout = self.interpreter().layout;
         let version = self.interpreter().version;
-        let hub = self.memory().word(frame.wrapping_add(layout.frame_locals)).ok()? & layout.reference_mask;
+        let hub =
+            self.memory().word(link.address.wrapping_add(layout.frame_locals)).ok()? & layout.reference_mask;
         let kind = self.memory().word(hub.wrapping_add(8)).ok()?;
         let objects = objects::of(version.major, version.minor);
-        let Kind::Greenlet(kind) = Kinds::default().of(self.memory(), objects.kind, kind) else {
-            return None;
-        };
+        let looking = Looking { memory: self.memory(), layout: &layout, objects: &objects };
+        let Kind::Greenlet(kind) = Kinds::default().of(looking, kind) else { return None };
         self.loop_clock = LoopClock::find(self.memory(), kind, hub).ok().flatten();
         self.loop_clock?.last_turn_s(self.memory())
     }
@@ -302,29 +314,66 @@ impl<M: MemoryReader> StackReader<M> {
         self.code(id).map(|c| c.function.clone())
     }
 
-    /// Where a gevent greenlet was spawned: a list of {code, line, what called it}.
-    fn spawned_at(&mut self, kind: GreenletType, greenlet: u64) -> Result<Vec<RawFrame>, ReadError> {
-        let mut here = greenlets::spawning_stack(self.memory(), kind, greenlet)?.unwrap_or(0);
-        let mut frames = Vec::new();
-        while here != 0 && frames.len() < MAX_SPAWNING {
-            if !greenlets::is_record(self.memory(), here) {
-                break;
-            }
-            let code = self.memory().word(here.wrapping_add(16))?;
-            let line = self.memory().half(here.wrapping_add(24))?;
-            frames.push(RawFrame { code: self.resolve_code(code)?, line });
-            here = self.memory().word(here.wrapping_add(32))?;
+    /// Where a gevent greenlet was spawned; nothing where that is not kept or cannot be read.
+    fn spawned_at(
+        &mut self,
+        look: &mut Look,
+        objects: &Objects,
+        kind_address: u64,
+        kind: GreenletType,
+        greenlet: u64,
+    ) -> Arc<[RawFrame]> {
+        if !kind.spawned {
+            return Arc::default();
         }
-        Ok(frames)
+        let layout = self.interpreter().layout;
+        let looking = Looking { memory: self.memory(), layout: &layout, objects };
+        let mut record = std::mem::take(&mut look.spawned);
+        let read = look.spawning.record(looking, kind_address, kind, greenlet, &mut record);
+        let frame = |(address, line): &(u64, u32)| {
+            Some(RawFrame { code: self.known_code(look, *address).ok()?, line: *line })
+        };
+        let frames: Vec<RawFrame> =
+            if read.is_ok() { record.iter().map_while(frame).collect() } else { Vec::new() };
+        look.spawned = record;
+        look.stack(&frames)
     }
 
-    fn all_tasks(&mut self, objects: &Objects, at: TaskAt, found: &HashSet<u64>, census: &mut Census) {
+    /// The number of a code object, resolved once in a look.
+    fn known_code(&mut self, look: &mut Look, address: u64) -> Result<u32, ReadError> {
+        if let Some(number) = look.codes.get(&address) {
+            return Ok(*number);
+        }
+        let number = self.resolve_code(address)?;
+        look.codes.insert(address, number);
+        Ok(number)
+    }
+
+    /// A frame with its code and line, resolved once in a look.
+    fn known_frame(&mut self, look: &mut Look, link: &Link) -> Result<RawFrame, ReadError> {
+        if let Some(frame) = look.named.get(&(link.code, link.instruction)) {
+            return Ok(*frame);
+        }
+        self.known_code(look, link.code)?;
+        let frame = self.resolve_link(link)?;
+        look.named.insert((link.code, link.instruction), frame);
+        Ok(frame)
+    }
+
+    fn all_tasks(
+        &mut self,
+        look: &mut Look,
+        objects: &Objects,
+        at: TaskAt,
+        found: &HashSet<u64>,
+        census: &mut Census,
+    ) {
         let mut following = Tasks::default();
-        let mut waits: HashMap<u64, Vec<String>> = HashMap::new();
+        let mut waits: HashMap<u64, Vec<String>> = HashMap::default();
         let mut addresses: Vec<u64> = found.iter().copied().collect();
         addresses.sort_unstable();
         for address in addresses {
-            match self.task(&mut following, objects, at, address) {
+            match self.task(look, &mut following, objects, at, address) {
                 Ok(Some((way, task))) => {
                     if found.contains(&way.waits_for) {
                         waits.entry(way.waits_for).or_default().push(task.name.clone());
@@ -344,6 +393,7 @@ impl<M: MemoryReader> StackReader<M> {
 
     fn task(
         &mut self,
+        look: &mut Look,
         following: &mut Tasks,
         objects: &Objects,
         at: TaskAt,
@@ -353,7 +403,7 @@ impl<M: MemoryReader> StackReader<M> {
         let mut last = Ok(None);
         for _ in 0..TRIES {
             let way = following.way(self.memory(), &layout, objects, at, address)?;
-            let frames = self.frames_of(&way);
+            let frames = self.frames_of(look, &way);
             if following.way(self.memory(), &layout, objects, at, address)? != way {
                 last = Ok(None);
                 continue;
@@ -374,6 +424,7 @@ impl<M: MemoryReader> StackReader<M> {
                 name => object::text_or_number(self.memory(), &layout, name)?,
             };
             let addresses = way.frames.iter().rev().copied().collect();
+            let frames = look.stack(&frames);
             let (state, awaited_by) = (way.state, Vec::new());
             let task = Task { address, name, state, frames, addresses, waits_for, awaited_by };
             return Ok(Some((way, task)));
@@ -382,7 +433,7 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// The frames on a task's way, innermost first.
-    fn frames_of(&mut self, way: &Way) -> Result<Vec<RawFrame>, ReadError> {
+    fn frames_of(&mut self, look: &mut Look, way: &Way) -> Result<Vec<RawFrame>, ReadError> {
         let layout = self.interpreter().layout;
         let mut frames = Vec::with_capacity(way.frames.len());
         for address in way.frames.iter().rev() {
@@ -390,14 +441,24 @@ impl<M: MemoryReader> StackReader<M> {
             let room = header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?;
             self.memory().read(*address, room)?;
             let link = Link::parse(&layout, *address, &header).ok_or(ReadError::Unmapped)?;
-            frames.push(self.resolve_link(&link)?);
+            frames.push(self.known_frame(look, &link)?);
         }
         Ok(frames)
     }
 
-    /// A chain as frames, without those of the interpreter's own.
-    fn resolve_chain(&mut self, chain: &[Link]) -> Result<Vec<RawFrame>, ReadError> {
-        shown(chain).map(|link| self.resolve_link(link)).collect()
+    /// The chain as frames, without those of the interpreter's own.
+    fn resolve_chain(&mut self, look: &mut Look) -> Result<(), ReadError> {
+        let chain = std::mem::take(&mut look.chain);
+        let mut frames = std::mem::take(&mut look.frames);
+        let mut all = || {
+            for link in shown(&chain) {
+                frames.push(self.known_frame(look, link)?);
+            }
+            Ok(())
+        };
+        let ended = all();
+        (look.chain, look.frames) = (chain, frames);
+        ended
     }
 }
 

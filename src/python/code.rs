@@ -53,6 +53,22 @@ impl Codes {
         self.one_look = true;
     }
 
+    /// The type of code objects, once one was met.
+    #[must_use]
+    pub const fn code_type(&self) -> Option<u64> {
+        self.code_type
+    }
+
+    /// Whether the code object of a number is still where it was.
+    #[must_use]
+    pub fn still(&self, memory: &dyn MemoryReader, layout: &Layout, id: u32) -> bool {
+        let Some(code) = self.get(id) else { return false };
+        let mut body = [0; CODE_BYTES];
+        let fields = [layout.code_filename, layout.code_name, layout.code_lines];
+        memory.read(code.address, &mut body).is_ok()
+            && fields.iter().zip(code.identity).all(|(at, was)| word_at(&body, *at) == Some(was))
+    }
+
     /// The number of the code object at an address. What is there now is compared with what was there.
     pub fn resolve(
         &mut self,

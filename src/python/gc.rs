@@ -1,8 +1,12 @@
 //! The lists of the garbage collector: every object that may hold others, greenlets and tasks among them.
 //!
-//! The target goes on while its lists are read, so each step is checked: the object that comes next must point back. A
-//! list that does not is torn; what was found up to there is kept and the walk says that it is not complete.
+//! The target goes on while its lists are read, so each step is checked: the object that comes next must point back. Where
+//! it does not, both are looked at anew, as what is remembered of them may be older than what leads there; a list that
+//! still does not fit is torn. What was found up to there is kept and the walk says that it is not complete.
 
+use std::time::Duration;
+
+use super::heap::Groups;
 use super::locate::Interpreter;
 use super::memory::{MemoryReader, ReadError, word_at};
 use super::objects::{GcAt, Objects};
@@ -11,6 +15,12 @@ use super::objects::{GcAt, Objects};
 const GENERATIONS: u64 = 3;
 /// Flags stand in the lowest bits of links.
 const LINK: u64 = !3;
+/// How often a list is walked when it changes meanwhile, with a pause before each that is twice the last.
+const WALKS: u32 = 4;
+/// How often one step is looked at anew.
+const LOOKS: usize = 8;
+/// Most steps of one list that are looked at anew: one that changes all the time is given up.
+const MOST_REPAIRS: usize = 10_000;
 
 /// How a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,56 +31,133 @@ pub struct Walked {
     pub complete: bool,
 }
 
+/// What a walk may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price {
+    /// Most objects.
+    pub objects: usize,
+    /// Most bytes that are copied: lists that jump about in memory cost many for each object.
+    pub bytes: u64,
+}
+
 /// Visits every object of the lists with its address and the address of its type. `interpreter` is the address of an
-/// interpreter's state; no more than `most` objects are visited.
+/// interpreter's state. Gives up when it gets too dear.
 pub fn each(
     memory: &dyn MemoryReader,
     python: &Interpreter,
     objects: &Objects,
     interpreter: u64,
-    most: usize,
+    price: Price,
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<Walked, ReadError> {
     let mut walked = Walked { objects: 0, complete: true };
-    for head in heads(memory, python, objects, interpreter)? {
-        walked.complete &= list(memory, objects, head, most, &mut walked.objects, visit)?;
+    let heads = heads(memory, python, objects, interpreter)?;
+    let mut walk = Walk { blocks: Groups::new(memory), objects, heads: &heads, price };
+    // From the youngest on: an object that grows older meanwhile is met again, not missed.
+    for head in &heads {
+        let before = walked.objects;
+        let mut whole = false;
+        for pause in (0..WALKS).map(|walk| Duration::from_millis((1 << walk) >> 1)) {
+            // One that was interrupted while it relinked goes on when the kernel lets it.
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
+            walked.objects = before;
+            whole = walk.list(*head, &mut walked.objects, visit)?;
+            if whole || walk.dear(walked.objects) {
+                break;
+            }
+            walk.blocks = Groups::resume(memory, walk.blocks.copied());
+        }
+        walked.complete &= whole;
     }
     Ok(walked)
 }
 
-/// Follows a list; `false` when it was torn.
-fn list(
-    memory: &dyn MemoryReader,
-    objects: &Objects,
-    head: u64,
-    most: usize,
-    count: &mut usize,
-    visit: &mut dyn FnMut(u64, u64),
-) -> Result<bool, ReadError> {
-    let mut before = head;
-    let mut here = memory.word(head)? & LINK;
-    while here != head {
-        *count += 1;
-        if *count > most {
-            return Ok(false);
+struct Walk<'a> {
+    blocks: Groups<'a>,
+    objects: &'a Objects,
+    heads: &'a [u64],
+    price: Price,
+}
+
+/// What stands at an object in a list.
+#[derive(Clone, Copy)]
+struct Entry {
+    next: u64,
+    previous: u64,
+    of_type: u64,
+}
+
+impl Walk<'_> {
+    /// Whether it costs more than it may.
+    const fn dear(&self, objects: usize) -> bool {
+        objects > self.price.objects || self.blocks.copied() > self.price.bytes
+    }
+
+    /// Follows a list; `false` when it was torn or got too dear.
+    fn list(
+        &mut self,
+        head: u64,
+        count: &mut usize,
+        visit: &mut dyn FnMut(u64, u64),
+    ) -> Result<bool, ReadError> {
+        let mut before = head;
+        let mut here = self.blocks.memory().word(head)? & LINK;
+        let mut repairs = 0;
+        while here != head {
+            *count += 1;
+            if self.dear(*count) {
+                return Ok(false);
+            }
+            let mut entry = self.entry(here)?;
+            if entry.is_none_or(|entry| entry.previous != before) {
+                repairs += 1;
+                let Some(found) = self.again(before).filter(|_| repairs <= MOST_REPAIRS) else {
+                    return Ok(false);
+                };
+                here = found;
+                if here == head {
+                    break;
+                }
+                entry = self.entry(here)?;
+            }
+            // What was followed has become part of another list.
+            let (Some(entry), false) = (entry, self.heads.contains(&here)) else { return Ok(false) };
+            visit(here.wrapping_add(self.objects.gc_head), entry.of_type);
+            before = here;
+            here = entry.next;
         }
+        Ok(true)
+    }
+
+    /// An object's header; `None` when nothing is mapped there.
+    fn entry(&mut self, here: u64) -> Result<Option<Entry>, ReadError> {
         // The collector's header, then reference count and type.
         let mut bytes = [0; 48];
-        let length = objects.gc_head as usize + 16;
-        let read = bytes.get_mut(..length).ok_or(ReadError::Unmapped)?;
-        match memory.read(here, read) {
-            Err(ReadError::Unmapped) => return Ok(false),
+        let length = self.objects.gc_head as usize + 16;
+        match self.blocks.read(here, bytes.get_mut(..length).ok_or(ReadError::Unmapped)?) {
+            Err(ReadError::Unmapped) => return Ok(None),
             other => other?,
         }
         let word = |at: usize| word_at(&bytes, at).ok_or(ReadError::Unmapped);
-        if word(8)? & LINK != before {
-            return Ok(false);
-        }
-        visit(here.wrapping_add(objects.gc_head), word(length - 8)?);
-        before = here;
-        here = word(0)? & LINK;
+        Ok(Some(Entry { next: word(0)? & LINK, previous: word(8)? & LINK, of_type: word(length - 8)? }))
     }
-    Ok(true)
+
+    /// What comes after an object now, where the two agree on that.
+    fn again(&mut self, before: u64) -> Option<u64> {
+        let memory = self.blocks.memory();
+        for _ in 0..LOOKS {
+            let next = memory.word(before).ok()? & LINK;
+            let back = memory.word(next.wrapping_add(8)).ok()? & LINK;
+            if next != 0 && back == before {
+                self.blocks.forget(before);
+                self.blocks.forget(next);
+                return Some(next);
+            }
+        }
+        None
+    }
 }
 
 /// The heads of the lists.

@@ -16,14 +16,14 @@ use super::walk::{Link, follow};
 /// Instances of `greenlet.greenlet` are larger than this where the object itself holds the fields.
 const LARGEST_OUTER: u64 = 99;
 /// Object to the real structure (greenlet 2 and later).
-const INNER: u64 = 32;
+const INNER: usize = 32;
+/// Bytes of that which are looked at: it is never shorter.
+const INNER_BYTES: usize = 128;
 /// Fields of the C structure: stack bounds, then the frame.
-const C_STACK: u64 = 16;
-const C_TOP_FRAME: u64 = 72;
+const C_STACK: usize = 16;
+const C_TOP_FRAME: usize = 72;
 /// gevent's loop in its hub, behind the fields of `greenlet.greenlet`.
 const HUB_LOOP: u64 = 8;
-/// Bytes behind the same that are searched for the record of who spawned a greenlet: releases have moved it.
-const GREENLET_BYTES: usize = 96;
 /// Bytes of gevent's loop object that are searched for the pointer to libev's: releases have moved it.
 const LOOP_BYTES: usize = 256;
 
@@ -53,42 +53,51 @@ pub enum State {
 }
 
 impl Words {
-    /// Reads them.
+    /// Reads them, and the type that the greenlet has at that moment.
     pub fn read(
         memory: &dyn MemoryReader,
         version: Version,
         kind: GreenletType,
         greenlet: u64,
-    ) -> Result<Self, ReadError> {
-        let word = |at: u64| memory.word(at);
-        if kind.base_size > LARGEST_OUTER {
-            let stack = greenlet.wrapping_add(C_STACK);
-            let top_frame = word(greenlet.wrapping_add(C_TOP_FRAME))?;
-            return Self::stack(memory, stack, top_frame, 0);
+    ) -> Result<(u64, Self), ReadError> {
+        // All that is of interest in either shape; an object is never smaller.
+        let mut bytes = [0; C_TOP_FRAME + 8];
+        let structure = kind.base_size > LARGEST_OUTER;
+        let length = if structure { C_TOP_FRAME + 8 } else { INNER + 8 };
+        memory.read(greenlet, bytes.get_mut(..length).ok_or(ReadError::Unmapped)?)?;
+        let word = |at: usize| word_at(&bytes, at).ok_or(ReadError::Unmapped);
+        let of_type = word(8)?;
+        if structure {
+            return Ok((of_type, Self::stack(&bytes, C_STACK / 8, word(C_TOP_FRAME)?, 0)?));
         }
-        let inner = word(greenlet.wrapping_add(INNER))?;
-        if inner == 0 {
+        let inner = word(INNER)?;
+        if inner == 0 || !inner.is_multiple_of(8) {
             return Err(ReadError::Unmapped);
         }
+        let mut bytes = [0; INNER_BYTES];
+        memory.read(inner, &mut bytes)?;
+        let word = |n: usize| word_at(&bytes, n * 8).ok_or(ReadError::Unmapped);
         let minor = if version.major == 2 { 0 } else { version.minor };
         // Counted in words: the table of functions, [itself,] the exception state, two switch arguments, five of the stack.
-        let own = u64::from(word(inner.wrapping_add(8))? == greenlet);
+        let own = usize::from(word(1)? == greenlet);
         let exceptions = if (7..=10).contains(&minor) { 5 } else { 3 };
         let stack = 1 + own + exceptions + 2;
         let python = stack + 5;
-        let top = python + u64::from(minor >= 7);
-        let top_frame = word(inner.wrapping_add(top * 8))?;
-        let below = python + 9;
-        let below_top = if minor == 12 && own == 0 && word(inner.wrapping_add((below + 1) * 8))? == greenlet {
-            word(inner.wrapping_add(below * 8))?
-        } else {
-            0
-        };
-        Self::stack(memory, inner.wrapping_add(stack * 8), top_frame, below_top)
+        let top_frame = word(python + usize::from(minor >= 7))?;
+        let mut below_top = 0;
+        if minor == 12 && own == 0 {
+            let below = inner.wrapping_add((python as u64 + 9) * 8);
+            let mut pair = [0; 16];
+            memory.read(below, &mut pair)?;
+            if word_at(&pair, 8) == Some(greenlet) {
+                below_top = word_at(&pair, 0).unwrap_or(0);
+            }
+        }
+        Ok((of_type, Self::stack(&bytes, stack, top_frame, below_top)?))
     }
 
-    fn stack(memory: &dyn MemoryReader, at: u64, top_frame: u64, below_top: u64) -> Result<Self, ReadError> {
-        let word = |n: u64| memory.word(at.wrapping_add(n * 8));
+    fn stack(bytes: &[u8], first: usize, top_frame: u64, below_top: u64) -> Result<Self, ReadError> {
+        let word = |n: usize| word_at(bytes, (first + n) * 8).ok_or(ReadError::Unmapped);
         Ok(Self {
             stack_start: word(0)?,
             stack_stop: word(1)?,
@@ -97,6 +106,23 @@ impl Words {
             top_frame,
             below_top,
         })
+    }
+
+    /// Whether they can be those of a greenlet: the parts of its stack stand in order, and what was copied away is not
+    /// longer than the stack.
+    #[must_use]
+    pub const fn consistent(&self) -> bool {
+        match (self.stack_start, self.stack_stop) {
+            (0, _) => self.stack_saved == 0,
+            // The first greenlet of a thread has no bottom of its own.
+            (1, u64::MAX) => true,
+            (start, stop) => {
+                start < stop
+                    && self.stack_saved <= stop - start
+                    && (self.stack_saved == 0 || self.stack_copy != 0)
+                    && self.top_frame.is_multiple_of(8)
+            }
+        }
     }
 
     /// What it is doing.
@@ -195,24 +221,6 @@ impl LoopClock {
     }
 }
 
-/// Where the record of who spawned a gevent greenlet is; `None` when it keeps none.
-pub fn spawning_stack(
-    memory: &dyn MemoryReader,
-    kind: GreenletType,
-    greenlet: u64,
-) -> Result<Option<u64>, ReadError> {
-    let mut fields = [0; GREENLET_BYTES];
-    memory.read(greenlet.wrapping_add(kind.base_size), &mut fields)?;
-    let mut words = (8..GREENLET_BYTES).step_by(8).filter_map(|at| word_at(&fields, at));
-    Ok(words.find(|word| *word != 0 && is_record(memory, *word)))
-}
-
-/// Whether an object is a piece of such a record.
-#[must_use]
-pub fn is_record(memory: &dyn MemoryReader, object: u64) -> bool {
-    object.is_multiple_of(8) && object::type_name(memory, object).is_ok_and(|name| name.ends_with("_Frame"))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
@@ -239,6 +247,17 @@ mod tests {
         assert_eq!(words(1, u64::MAX, 0).on_stack(), None);
         assert_eq!(words(0x60, u64::MAX, 0x80).on_stack(), Some(0x60));
         assert!(words(1, u64::MAX, 0).is_main());
+    }
+
+    #[test]
+    fn words_of_something_else_are_not_consistent() {
+        assert!(words(0x4000, 0x5000, 0x80).consistent());
+        assert!(!words(0x5000, 0x4000, 0x80).consistent(), "upside down");
+        assert!(!words(0x4000, 0x4080, 0x80).consistent(), "more was copied than there is");
+        assert!(!words(0x4000, 0x5000, 0x81).consistent(), "no address");
+        assert!(!words(0, 0, 0).consistent(), "nothing is kept of one that never ran");
+        let unstarted = Words { stack_saved: 0, stack_copy: 0, ..words(0, 0, 0) };
+        assert!(unstarted.consistent());
     }
 
     #[test]

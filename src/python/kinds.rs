@@ -3,9 +3,13 @@
 //! Types are told by the names in their chain of bases and looked at once. Names are the target's words: they decide what
 //! is looked at further, and every field that is read then is checked again.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::memory::{MemoryReader, ReadError};
+use foldhash::{HashMap, HashMapExt as _};
+
+use super::attributes::Looking;
+use super::memory::{MemoryReader, ReadError, word_at};
+use super::object;
 use super::objects::TypeAt;
 
 /// Longest chain of bases that is followed.
@@ -14,6 +18,10 @@ const MAX_BASES: usize = 32;
 const MAX_NAME: usize = 96;
 /// Most types that are remembered.
 const MAX_TYPES: usize = 200_000;
+/// Bytes of a type that are looked at: its base is the last field.
+const TYPE_BYTES: usize = 264;
+/// Type to its dictionary, which a class's own names are in.
+const DICTIONARY: u64 = 264;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,72 +39,133 @@ pub enum Kind {
 pub struct GreenletType {
     /// Size of the instances of `greenlet.greenlet` itself: where the fields of derived types begin.
     pub base_size: u64,
-    /// Whose it is.
-    pub family: Family,
+    /// Who made it.
+    pub library: Option<Library>,
+    /// Whether it is gevent's hub.
+    pub hub: bool,
+    /// Whether it is gevent's own greenlet, which knows where it was spawned.
+    pub spawned: bool,
 }
 
-/// Who made a type of greenlets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// gevent's hub.
-    Hub,
-    /// gevent's own greenlet.
+/// Who makes greenlets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Library {
+    /// gevent.
     Gevent,
-    /// A plain or any other one.
-    Plain,
+    /// eventlet.
+    Eventlet,
 }
 
 /// The types that were met.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kinds {
     met: HashMap<u64, Kind>,
+    /// Types of no interest, by some bits of their addresses: nearly all objects are of few of them.
+    others: [u64; 256],
+    names: HashMap<u64, Arc<str>>,
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self { met: HashMap::new(), others: [0; 256], names: HashMap::new() }
+    }
 }
 
 impl Kinds {
     /// What objects of a type are.
-    pub fn of(&mut self, memory: &dyn MemoryReader, at: TypeAt, type_address: u64) -> Kind {
+    pub fn of(&mut self, looking: Looking<'_>, type_address: u64) -> Kind {
+        let place = (type_address >> 4) as usize % 256;
+        if self.others.get(place).is_some_and(|other| *other == type_address) {
+            return Kind::Other;
+        }
+        let kind = self.met(looking, type_address, 0);
+        if kind == Kind::Other
+            && let Some(other) = self.others.get_mut(place)
+        {
+            *other = type_address;
+        }
+        kind
+    }
+
+    fn met(&mut self, looking: Looking<'_>, type_address: u64, depth: usize) -> Kind {
         if let Some(kind) = self.met.get(&type_address) {
             return *kind;
         }
-        let kind = classify(memory, at, type_address).unwrap_or(Kind::Other);
+        let kind = self.classify(looking, type_address, depth).unwrap_or(Kind::Other);
         if self.met.len() < MAX_TYPES {
             self.met.insert(type_address, kind);
         }
         kind
     }
-}
 
-fn classify(memory: &dyn MemoryReader, at: TypeAt, first: u64) -> Result<Kind, ReadError> {
-    let mut family = Family::Plain;
-    let mut address = first;
-    for _ in 0..MAX_BASES {
-        if address == 0 {
-            break;
+    /// The name of a type, read once.
+    pub fn name(&mut self, looking: Looking<'_>, type_address: u64) -> Result<Arc<str>, ReadError> {
+        if let Some(name) = self.names.get(&type_address) {
+            return Ok(Arc::clone(name));
         }
-        let name = type_name(memory, at, address)?;
+        let name: Arc<str> = type_name(looking.memory, looking.objects.kind, type_address)?.into();
+        if self.names.len() < MAX_TYPES {
+            self.names.insert(type_address, Arc::clone(&name));
+        }
+        Ok(name)
+    }
+
+    /// The types that greenlets and tasks were found to have.
+    pub fn wanted(&self) -> impl Iterator<Item = (u64, Kind)> + '_ {
+        self.met.iter().filter(|(_, kind)| **kind != Kind::Other).map(|(address, kind)| (*address, *kind))
+    }
+
+    fn classify(&mut self, looking: Looking<'_>, address: u64, depth: usize) -> Result<Kind, ReadError> {
+        if address == 0 || depth >= MAX_BASES {
+            return Ok(Kind::Other);
+        }
+        let at = looking.objects.kind;
+        let mut bytes = [0; TYPE_BYTES];
+        looking.memory.read(address, &mut bytes)?;
+        let field = |at: u64| word_at(&bytes, at as usize).ok_or(ReadError::Unmapped);
+        let name = name_at(looking.memory, field(at.name)?)?;
         match name.as_str() {
             "greenlet.greenlet" => {
-                let base_size = memory.word(address.wrapping_add(at.basic_size))?;
-                return Ok(match base_size {
-                    32..=512 => Kind::Greenlet(GreenletType { base_size, family }),
-                    _ => Kind::Other,
-                });
+                let base_size = field(at.basic_size)?;
+                let kind = GreenletType { base_size, library: None, hub: false, spawned: false };
+                return Ok(if (32..=512).contains(&base_size) { Kind::Greenlet(kind) } else { Kind::Other });
             }
             "_asyncio.Task" => return Ok(Kind::Task),
-            "Hub" => family = Family::Hub,
-            name if name.starts_with("gevent.") && name.ends_with("reenlet.Greenlet") => {
-                family = Family::Gevent;
-            }
             _ => {}
         }
-        address = memory.word(address.wrapping_add(at.base))?;
+        let mut kind = self.met(looking, field(at.base)?, depth + 1);
+        if let Kind::Greenlet(kind) = &mut kind {
+            // A class of Python's is known by its name in its module.
+            let full = if name.contains('.') {
+                name
+            } else {
+                format!("{}.{name}", module(looking, address).unwrap_or_default())
+            };
+            if full.starts_with("gevent.") {
+                kind.library = Some(Library::Gevent);
+                kind.hub |= full == "gevent.hub.Hub";
+                kind.spawned |= full.ends_with("reenlet.Greenlet");
+            } else if full.starts_with("eventlet.") {
+                kind.library = Some(Library::Eventlet);
+            }
+        }
+        Ok(kind)
     }
-    Ok(Kind::Other)
+}
+
+/// The module that a class was made in.
+fn module(looking: Looking<'_>, type_address: u64) -> Option<String> {
+    let dictionary = looking.memory.word(type_address.wrapping_add(DICTIONARY)).ok()?;
+    let module = looking.item(dictionary, "__module__").ok()??;
+    object::text(looking.memory, looking.layout, module).ok()
 }
 
 /// The name of a type.
 pub fn type_name(memory: &dyn MemoryReader, at: TypeAt, type_address: u64) -> Result<String, ReadError> {
-    let name = memory.word(type_address.wrapping_add(at.name))?;
+    name_at(memory, memory.word(type_address.wrapping_add(at.name))?)
+}
+
+fn name_at(memory: &dyn MemoryReader, name: u64) -> Result<String, ReadError> {
     let mut bytes = [0; MAX_NAME];
     // A short name may lie at the end of a mapping.
     let length =

@@ -9,6 +9,7 @@
 
 pub mod attributes;
 pub mod census;
+pub mod census_model;
 pub mod code;
 pub mod elf;
 pub mod gc;
@@ -28,7 +29,9 @@ pub mod own_table;
 pub mod pieces;
 pub mod reader;
 pub mod sampler;
+pub mod search;
 pub mod settings;
+pub mod spawn;
 pub mod tasks;
 pub mod threads;
 pub mod types;

@@ -168,9 +168,19 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// The outermost frame of a thread at its last reading, and the number of its code.
-    pub(super) fn outermost(&self, ns_tid: i32) -> Option<(u64, u32)> {
+    pub(super) fn outermost(&self, ns_tid: i32) -> Option<(Link, u32)> {
         let thread = self.threads.get(&ns_tid).filter(|thread| thread.complete)?;
-        thread.named.iter().rev().find_map(|named| Some((named.link.address, named.code?)))
+        thread.named.iter().rev().find_map(|named| Some((named.link, named.code?)))
+    }
+
+    /// The type of code objects, once one was met.
+    pub(super) const fn code_type(&self) -> Option<u64> {
+        self.sampler.codes.code_type()
+    }
+
+    /// Whether the code object of a number is still where it was.
+    pub(super) fn code_stayed(&self, number: u32) -> bool {
+        self.sampler.codes.still(&self.memory, &self.interpreter.layout, number)
     }
 
     /// The number of the code object at an address.

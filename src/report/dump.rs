@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::model::{Python, SCHEMA_VERSION, Tool};
-use crate::capture::dump::{Gil, GreenletDump, GreenletState, ProcessDump, TaskDump, TaskState, ThreadDump};
+use crate::capture::dump::{
+    FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, ProcessDump, TaskDump, TaskState, ThreadDump,
+};
 use crate::capture::model::{BlindSpot, Frame, Role, TargetFacts};
 use crate::diagnose;
 use crate::python::locals::Variable;
@@ -46,6 +48,8 @@ pub struct DumpProcess {
     pub greenlets: Vec<DumpGreenlet>,
     /// The tasks of asyncio, equal ones together, the most frequent first.
     pub asyncio_tasks: Vec<DumpTask>,
+    /// How greenlets and tasks were found; `null` without an interpreter that can be read.
+    pub found_by: Option<FoundBy>,
     /// Greenlets and tasks that are missing above.
     pub rejected: Rejected,
 }
@@ -117,6 +121,8 @@ pub struct DumpGreenlet {
     pub state: GreenletState,
     /// `hub`, `main`, or the name of their type.
     pub kind: String,
+    /// The library that made their type or whose loop they run; `null` for others.
+    pub library: Option<GreenletLibrary>,
     /// The function they run.
     pub callable: Option<String>,
     /// Where they were spawned, innermost first, as far as gevent keeps that.
@@ -191,6 +197,7 @@ fn process(seen: &ProcessDump) -> DumpProcess {
         threads: seen.threads.iter().map(thread).collect(),
         greenlets: greenlets(&seen.greenlets),
         asyncio_tasks: tasks(&seen.tasks),
+        found_by: seen.found_by,
         rejected: Rejected { torn: seen.torn, unreadable: seen.unreadable },
     }
 }
@@ -236,21 +243,22 @@ fn greenlets(seen: &[GreenletDump]) -> Vec<DumpGreenlet> {
     let mut index = HashMap::new();
     for g in seen {
         let hub = (g.kind == "hub").then_some((g.tid, g.last_turn_ms));
-        let key = (g.state, &g.kind, &g.callable, &g.spawned_at, &g.frames, &g.locals, hub);
+        let key = (g.state, &g.kind, g.library, &g.callable, &g.spawned_at, &g.frames, &g.locals, hub);
         let place = *index.entry(key).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => {
-                group.count += 1;
+                group.count += g.count;
                 group.thread = group.thread.filter(|tid| Some(*tid) == g.tid);
             }
             None => groups.push(DumpGreenlet {
                 state: g.state,
                 kind: g.kind.clone(),
+                library: g.library,
                 callable: g.callable.clone(),
                 spawned_at: frames(&g.spawned_at, None),
                 thread: g.tid,
                 last_turn_ms: g.last_turn_ms,
-                count: 1,
+                count: g.count,
                 frames: frames(&g.frames, g.locals.as_deref()),
             }),
         }

@@ -185,6 +185,7 @@ mod tests {
             role: Role::Process,
             python: None,
             collecting: Some(true),
+            found_by: None,
             threads: vec![thread(inner, Gil::Waits), thread(outer, Gil::None)],
             greenlets: Vec::new(),
             tasks: Vec::new(),

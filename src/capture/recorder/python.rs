@@ -1,5 +1,7 @@
 //! The interpreter of a watched process: its stacks as numbers, and what its memory tells besides.
 
+use std::sync::Arc;
+
 use foldhash::HashMap;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -9,7 +11,7 @@ use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record, TasksSeen, WaitingGroup, WaitingKind};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
-use crate::python::census::{Census, MachineStack};
+use crate::python::census::{Asked, Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
@@ -21,6 +23,9 @@ use crate::target::maps::Mapping;
 const MAX_POLLED: usize = 8;
 /// Most distinct waits that are kept of a process.
 const MOST_GROUPS: usize = 8;
+
+/// What waits, and where.
+type Place = (WaitingKind, Arc<[RawFrame]>);
 
 /// The interpreter of a process.
 pub struct Python {
@@ -146,8 +151,8 @@ impl Python {
     }
 
     /// All greenlets and tasks.
-    pub fn census(&mut self, stacks: &[MachineStack], most: usize) -> Census {
-        self.reader.census(stacks, most)
+    pub fn census(&mut self, asked: &Asked<'_>) -> Census {
+        self.reader.census(asked)
     }
 
     /// The monotonic time, in nanoseconds, at which the gevent loop of a thread last turned, by the loop's own clock.
@@ -164,19 +169,21 @@ impl Python {
         interner: &mut Interner,
         out: &mut Vec<Record>,
     ) -> Option<TasksSeen> {
-        let census = self.reader.census(&[], most);
+        let asked = Asked { stacks: &[], most, most_bytes: u64::MAX, search: None, lists: true };
+        let census = self.reader.census(&asked);
         if !census.complete {
             return None;
         }
-        let mut groups: HashMap<(WaitingKind, Vec<RawFrame>), (String, u64)> = HashMap::default();
+        let mut groups: HashMap<Place, (String, u64)> = HashMap::default();
         let waiting = census.greenlets.iter().filter(|g| g.state == greenlets::State::Suspended);
         for greenlet in waiting.clone() {
-            let name = greenlet.callable.clone().unwrap_or_default();
-            groups.entry((WaitingKind::Greenlet, greenlet.frames.clone())).or_insert((name, 0)).1 += 1;
+            let name = || greenlet.callable.as_deref().unwrap_or_default().to_owned();
+            let key = (WaitingKind::Greenlet, Arc::clone(&greenlet.frames));
+            groups.entry(key).or_insert_with(|| (name(), 0)).1 += 1;
         }
         for task in census.tasks.iter().filter(|t| t.state == tasks::State::Waiting) {
-            groups.entry((WaitingKind::Asyncio, task.frames.clone())).or_insert((task.name.clone(), 0)).1 +=
-                1;
+            let key = (WaitingKind::Asyncio, Arc::clone(&task.frames));
+            groups.entry(key).or_insert_with(|| (task.name.clone(), 0)).1 += 1;
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by(|a, b| (b.1.1, &a.1.0, a.0.0).cmp(&(a.1.1, &b.1.0, b.0.0)));
