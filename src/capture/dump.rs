@@ -223,6 +223,7 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
     dump.threads = threads(member, arch, python.as_mut(), &mut variables)?;
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
+        dump.blind.extend(python.unseen(dump.pid));
         let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings.as_deref().unwrap_or_default());
         let census = python.census(&stacks, ALL_OBJECTS);
         census_of(&mut dump, python, &census, &mut variables);
@@ -244,7 +245,7 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
     if !census.complete {
         dump.blind.push(BlindSpot {
             what: format!("some greenlets and tasks of process {}", dump.pid),
-            why: "the lists of its garbage collector changed each time they were followed, or could not be read"
+            why: "the lists that lead to them changed each time they were followed, or could not be read"
                 .into(),
             remedy: format!("look again: stallscope dump {}", dump.pid),
         });

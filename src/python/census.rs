@@ -124,7 +124,7 @@ impl<M: MemoryReader> StackReader<M> {
     /// Gives up on lists that hold more than `most` objects.
     pub fn census(&mut self, stacks: &[MachineStack], most: usize) -> Census {
         let version = self.interpreter().version;
-        let objects = objects::of(version.major, version.minor);
+        let objects = objects::of(version.major, version.minor, self.interpreter().layout.longer_head);
         let mut census = Census::default();
         let Ok(found) = self.find(&objects, most) else { return census };
         census.objects = found.objects;
@@ -139,7 +139,8 @@ impl<M: MemoryReader> StackReader<M> {
                 Err(_) => census.rejected.unreadable += 1,
             }
         }
-        if let Some(at) = objects.task {
+        let own = self.interpreter().task_lists.map(|lists| lists.task);
+        if let Some(at) = own.or(objects.task) {
             self.all_tasks(&objects, at, &found.tasks, &mut census);
         }
         census
@@ -147,6 +148,13 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Walks the lists of every interpreter.
     fn find(&self, objects: &Objects, most: usize) -> Result<Found, ReadError> {
+        if self.interpreter().newer_than_known() {
+            return Ok(Found { complete: true, ..Found::default() });
+        }
+        if self.interpreter().free_threaded {
+            let (tasks, complete) = self.listed_tasks(objects, most.min(MOST), WALKS)?;
+            return Ok(Found { objects: tasks.len(), tasks, complete, ..Found::default() });
+        }
         let mut found = Found { complete: true, ..Found::default() };
         let mut kinds = Kinds::default();
         for interpreter in self.interpreter_states()? {
@@ -191,7 +199,7 @@ impl<M: MemoryReader> StackReader<M> {
         let mut last = Ok(None);
         for _ in 0..TRIES {
             // What was a greenlet may be something else by now.
-            if self.memory().word(address.wrapping_add(8))? != kind_address {
+            if self.memory().word(address.wrapping_add(layout.object_type()))? != kind_address {
                 return Err(ReadError::Unmapped);
             }
             let words = Words::read(self.memory(), version, kind, address)?;
@@ -256,7 +264,10 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     fn loop_clock_of(&self, kind: GreenletType, hub: u64) -> Option<f64> {
-        LoopClock::find(self.memory(), kind, hub).ok().flatten()?.last_turn_s(self.memory())
+        LoopClock::find(self.memory(), &self.interpreter().layout, kind, hub)
+            .ok()
+            .flatten()?
+            .last_turn_s(self.memory())
     }
 
     /// The monotonic time, in seconds, at which the gevent loop of a thread last turned, by the loop's own clock. It is found
@@ -273,12 +284,12 @@ impl<M: MemoryReader> StackReader<M> {
         let layout = self.interpreter().layout;
         let version = self.interpreter().version;
         let hub = self.memory().word(frame.wrapping_add(layout.frame_locals)).ok()? & layout.reference_mask;
-        let kind = self.memory().word(hub.wrapping_add(8)).ok()?;
-        let objects = objects::of(version.major, version.minor);
+        let kind = self.memory().word(hub.wrapping_add(layout.object_type())).ok()?;
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
         let Kind::Greenlet(kind) = Kinds::default().of(self.memory(), objects.kind, kind) else {
             return None;
         };
-        self.loop_clock = LoopClock::find(self.memory(), kind, hub).ok().flatten();
+        self.loop_clock = LoopClock::find(self.memory(), &layout, kind, hub).ok().flatten();
         self.loop_clock?.last_turn_s(self.memory())
     }
 
@@ -289,10 +300,12 @@ impl<M: MemoryReader> StackReader<M> {
         let looking = Looking { memory, layout: &layout, objects };
         let mut run = looking.attribute(greenlet, "_run").ok()??;
         for _ in 0..2 {
-            let kind = memory.word(run.wrapping_add(8)).ok()?;
+            let kind = memory.word(run.wrapping_add(layout.object_type())).ok()?;
             match type_name(memory, objects.kind, kind).ok()?.as_str() {
                 // A method is a function and whose it is.
-                "method" | "instancemethod" => run = memory.word(run.wrapping_add(16)).ok()?,
+                "method" | "instancemethod" => {
+                    run = memory.word(run.wrapping_add(layout.behind_head())).ok()?;
+                }
                 "function" => break,
                 _ => return None,
             }
@@ -304,10 +317,11 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Where a gevent greenlet was spawned: a list of {code, line, what called it}.
     fn spawned_at(&mut self, kind: GreenletType, greenlet: u64) -> Result<Vec<RawFrame>, ReadError> {
-        let mut here = greenlets::spawning_stack(self.memory(), kind, greenlet)?.unwrap_or(0);
+        let layout = self.interpreter().layout;
+        let mut here = greenlets::spawning_stack(self.memory(), &layout, kind, greenlet)?.unwrap_or(0);
         let mut frames = Vec::new();
         while here != 0 && frames.len() < MAX_SPAWNING {
-            if !greenlets::is_record(self.memory(), here) {
+            if !greenlets::is_record(self.memory(), &layout, here) {
                 break;
             }
             let code = self.memory().word(here.wrapping_add(16))?;
@@ -367,7 +381,7 @@ impl<M: MemoryReader> StackReader<M> {
             };
             let waits_for = match way.waits_for {
                 0 => None,
-                future => object::type_name(self.memory(), future).ok(),
+                future => object::type_name(self.memory(), &layout, future).ok(),
             };
             let name = match way.name {
                 0 => String::new(),

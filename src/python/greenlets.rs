@@ -168,9 +168,14 @@ pub struct LoopClock(u64);
 
 impl LoopClock {
     /// The clock of a hub's loop; `None` when that is none of libev's.
-    pub fn find(memory: &dyn MemoryReader, kind: GreenletType, hub: u64) -> Result<Option<Self>, ReadError> {
+    pub fn find(
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        kind: GreenletType,
+        hub: u64,
+    ) -> Result<Option<Self>, ReadError> {
         let outer = memory.word(hub.wrapping_add(kind.base_size + HUB_LOOP))?;
-        if outer == 0 || !object::type_name(memory, outer)?.starts_with("gevent.libev.") {
+        if outer == 0 || !object::type_name(memory, layout, outer)?.starts_with("gevent.libev.") {
             return Ok(None);
         }
         let mut fields = [0; LOOP_BYTES];
@@ -198,19 +203,21 @@ impl LoopClock {
 /// Where the record of who spawned a gevent greenlet is; `None` when it keeps none.
 pub fn spawning_stack(
     memory: &dyn MemoryReader,
+    layout: &Layout,
     kind: GreenletType,
     greenlet: u64,
 ) -> Result<Option<u64>, ReadError> {
     let mut fields = [0; GREENLET_BYTES];
     memory.read(greenlet.wrapping_add(kind.base_size), &mut fields)?;
     let mut words = (8..GREENLET_BYTES).step_by(8).filter_map(|at| word_at(&fields, at));
-    Ok(words.find(|word| *word != 0 && is_record(memory, *word)))
+    Ok(words.find(|word| *word != 0 && is_record(memory, layout, *word)))
 }
 
 /// Whether an object is a piece of such a record.
 #[must_use]
-pub fn is_record(memory: &dyn MemoryReader, object: u64) -> bool {
-    object.is_multiple_of(8) && object::type_name(memory, object).is_ok_and(|name| name.ends_with("_Frame"))
+pub fn is_record(memory: &dyn MemoryReader, layout: &Layout, object: u64) -> bool {
+    object.is_multiple_of(8)
+        && object::type_name(memory, layout, object).is_ok_and(|name| name.ends_with("_Frame"))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod pieces;
 pub mod reader;
 pub mod sampler;
 pub mod settings;
+pub mod task_lists;
 pub mod tasks;
 pub mod threads;
 pub mod types;
