@@ -1,11 +1,11 @@
 //! The layouts against the headers of every interpreter that is installed with them, asked by the C compiler.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use stallscope::python::layout::{
-    CollectingAt, FrameKind, GilAt, HandledAt, Instruction, LOCK_SIZE, Layout, Particulars,
+    CollectingAt, FrameKind, GilAt, HandledAt, Instruction, Layout, Particulars, Text,
 };
 use stallscope::python::layouts;
 use stallscope::python::objects::{self, Objects, VariablesAt};
@@ -22,6 +22,9 @@ const VERSIONS: [(&str, u8, u8); 9] = [
     ("3.13.0", 3, 13),
 ];
 
+/// A Debian of its own, made by `tests/run`, with the headers of the newest versions.
+const SID: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sid/usr/include");
+
 /// The folder of a version's headers.
 fn headers(version: &str) -> Option<PathBuf> {
     let home = PathBuf::from(std::env::var_os("HOME")?);
@@ -31,13 +34,16 @@ fn headers(version: &str) -> Option<PathBuf> {
 }
 
 /// What the headers say.
-fn asked(headers: &PathBuf) -> Option<BTreeMap<String, u64>> {
+fn asked(headers: &Path, free_threaded: bool) -> Option<BTreeMap<String, u64>> {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("offsets");
     let compiled = Command::new("gcc")
         .arg("-w")
+        .args(free_threaded.then_some("-DPy_GIL_DISABLED=1"))
         .arg("-I")
         .arg(headers)
+        // Debian keeps what hangs on the machine beside the other headers.
+        .args(["-idirafter", SID])
         .arg("-I")
         .arg(headers.join("internal"))
         .arg("-o")
@@ -79,6 +85,19 @@ fn told(layout: &Layout) -> BTreeMap<&'static str, u64> {
     | FrameKind::Direct { thread_frame: frame }
     | FrameKind::Indirect { thread_cframe: frame, .. }) = layout.frames;
     all.insert("thread_frame", frame);
+    all.extend([("object_type", layout.object_type()), ("behind_head", layout.behind_head())]);
+    all.insert("bytes", layout.bytes);
+    if let Text::Unicode { ascii, other, packing } = layout.text {
+        all.extend([("text_ascii", ascii), ("text_other", other), ("text_packing", packing.into())]);
+    }
+    if matches!(layout.gil, GilAt::Interpreter(_)) {
+        let lock = layout.lock;
+        all.extend([("lock_holder", lock.holder as u64), ("lock_locked", lock.locked as u64)]);
+        all.insert("lock_size", lock.size);
+    }
+    all.extend(layout.lock.enabled.map(|at| ("lock_enabled", at as u64)));
+    let copies = layout.copies.map(|c| [("copies_index", c.index as u64), ("copies_array", c.array)]);
+    all.extend(copies.into_iter().flatten());
     all.extend(layout.native_thread_id.map(|at| ("native_thread_id", at)));
     all.extend(layout.frame_owner.map(|at| ("frame_owner", at as u64)));
     all.extend(layout.code_first_traceable().map(|at| ("first_traceable", at)));
@@ -106,7 +125,7 @@ fn told_of_particulars(particulars: &Particulars) -> Vec<(&'static str, u64)> {
         CollectingAt::Runtime(at) | CollectingAt::Interpreter(at) => ("collecting", at),
     }));
     if let Some((at, bit)) = particulars.last_used {
-        all.extend([("last_used", at as u64), ("last_used_bit", u64::from(bit)), ("lock_size", LOCK_SIZE)]);
+        all.extend([("last_used", at as u64), ("last_used_bit", u64::from(bit))]);
     }
     match particulars.exceptions.handled {
         None => {}
@@ -132,18 +151,28 @@ fn told_of_objects(objects: &Objects) -> Vec<(&'static str, u64)> {
 
 #[test]
 fn layouts_are_those_of_the_headers() {
-    for (version, major, minor) in VERSIONS {
-        let Some(headers) = headers(version) else {
+    let own = VERSIONS.map(|(version, major, minor)| (version.to_owned(), headers(version), major, minor));
+    let sid = [14, 15].map(|minor| {
+        let folder = PathBuf::from(format!("{SID}/python3.{minor}"));
+        (format!("sid's 3.{minor}"), Some(folder).filter(|f| f.join("Python.h").exists()), 3, minor)
+    });
+    for (version, headers, major, minor) in own.into_iter().chain(sid) {
+        let Some(headers) = headers else {
             eprintln!("SKIPPED: the headers of Python {version} are not installed");
             continue;
         };
-        let Some(asked) = asked(&headers) else {
-            eprintln!("SKIPPED: no gcc to ask the headers of Python {version}");
-            continue;
-        };
-        let layout = layouts::known(major, minor).unwrap();
-        let all = told(&layout).into_iter().chain(told_of_objects(&objects::of(major, minor)));
-        let told: BTreeMap<String, u64> = all.map(|(k, v)| (k.to_owned(), v)).collect();
-        assert_eq!(told, asked, "Python {version}");
+        // The same headers serve both builds.
+        let both = [layouts::known(major, minor), layouts::free_threaded(major, minor)];
+        for (layout, free_threaded) in both.into_iter().zip([false, true]) {
+            let Some(layout) = layout else { continue };
+            let Some(asked) = asked(&headers, free_threaded) else {
+                eprintln!("SKIPPED: no gcc to ask the headers of Python {version}");
+                continue;
+            };
+            let objects = objects::of(major, minor, layout.longer_head);
+            let all = told(&layout).into_iter().chain(told_of_objects(&objects));
+            let told: BTreeMap<String, u64> = all.map(|(k, v)| (k.to_owned(), v)).collect();
+            assert_eq!(told, asked, "Python {version}, free-threaded: {free_threaded}");
+        }
     }
 }

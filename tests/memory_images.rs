@@ -23,7 +23,7 @@ use stallscope::python::locate::locate;
 use stallscope::python::reader::{GilHolder, Pace};
 use stallscope::python::threads::About;
 use stallscope::python::values::MAX_VALUE;
-use stallscope::python::{MemoryReader, Sample, StackReader};
+use stallscope::python::{MemoryReader, NoInterpreter, ReadError, Sample, StackReader};
 use stallscope::target::maps;
 
 /// What a reader said of the process while it lived.
@@ -35,6 +35,9 @@ struct Seen {
     /// Objects on the lists of the garbage collector, and whether these were followed to their ends.
     objects: (usize, bool),
     gil_is_free: bool,
+    /// Whether it runs without that lock.
+    #[serde(default)]
+    free_threaded: bool,
 }
 
 /// What is told besides; it follows from the program.
@@ -73,7 +76,11 @@ fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, More, StackRead
             places.extend(reader.frame_places());
         }
     }
-    let gil_is_free = reader.gil_holder() == GilHolder::Nobody;
+    let (gil_is_free, free_threaded) = match reader.gil_holder() {
+        GilHolder::Nobody => (true, false),
+        GilHolder::Absent => (false, true),
+        GilHolder::Thread(_) | GilHolder::Unknown => (false, false),
+    };
     let stacks = reader.machine_stacks(threads.first().map_or(0, |(tid, _)| *tid), &mappings);
     let census = reader.census(&Asked {
         stacks: &stacks,
@@ -98,6 +105,7 @@ fn look<M: MemoryReader>(maps: &str, memory: M) -> Option<(Seen, More, StackRead
         threads,
         objects: (census.objects, census.complete),
         gil_is_free,
+        free_threaded,
     };
     Some((seen, more, reader))
 }
@@ -211,9 +219,90 @@ fn kept_interpreters_are_read_as_when_they_lived() {
             seen.threads.len() >= 2 && seen.threads.iter().any(|(_, frames)| frames.len() > 30),
             "{name}: {seen:?}"
         );
-        assert!(seen.objects.1 && seen.objects.0 > 1_000, "{name}: {:?}", seen.objects);
-        assert!(seen.gil_is_free, "{name}: all threads sleep");
+        assert_eq!(seen.free_threaded, name.ends_with('t'), "{name}");
+        if seen.free_threaded {
+            assert_eq!(seen.objects, (0, true), "{name}: it keeps no lists of its objects");
+        } else {
+            assert!(seen.objects.1 && seen.objects.0 > 1_000, "{name}: {:?}", seen.objects);
+            assert!(seen.gil_is_free, "{name}: all threads sleep");
+        }
         particulars(&name, &more);
+    }
+}
+
+/// Memory in which some words say something else.
+struct Forged<'i> {
+    image: &'i Image,
+    words: Vec<(u64, u64)>,
+}
+
+impl MemoryReader for Forged<'_> {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.image.read(address, buffer)?;
+        for (at, word) in &self.words {
+            for (place, byte) in (*at..).zip(word.to_le_bytes()) {
+                let inside = place.checked_sub(address).and_then(|n| buffer.get_mut(n as usize));
+                if let Some(room) = inside {
+                    *room = byte;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tables of another order: a word more anywhere moves all behind it, up to the last that is looked at.
+fn moved(image: &Image, runtime: u64, last: u64) -> impl Iterator<Item = (bool, Vec<(u64, u64)>)> + '_ {
+    (5..last / 8 + 4).map(move |n| {
+        let moved = n * 8;
+        let from = |at: u64| if at > moved { at - 8 } else { at };
+        let words = (moved..912).step_by(8).map(|at| (runtime + at, image.word(runtime + from(at)).unwrap()));
+        (moved < last, words.collect())
+    })
+}
+
+#[test]
+fn a_version_of_the_future_is_read_by_its_own_table_or_named() {
+    const FUTURE: u64 = 0x0310_00f0;
+    let all = kept();
+    let (_, kept, image) = all.iter().find(|(name, ..)| name == "sid-s-3.15").unwrap();
+    let mappings = maps::parse(&kept.maps);
+    let known = locate(&mappings, image).unwrap();
+    // Where it says what version it is of: in its table and beside it.
+    let runtime = known.runtime_start;
+    let own = image.word(runtime + 8).unwrap();
+    let program = mappings.iter().filter(|m| m.path.ends_with("python3.15"));
+    let said = program.flat_map(|m| (m.start..m.end).step_by(8)).filter(|at| image.word(*at) == Ok(own));
+    let words: Vec<(u64, u64)> = said.map(|at| (at, FUTURE)).collect();
+    assert!(words.iter().any(|(at, _)| *at == runtime + 8), "{words:x?}");
+    let future = locate(&mappings, &Forged { image, words: words.clone() }).unwrap();
+    assert_eq!(future.version.to_string(), "3.16.0");
+    assert_eq!(future.layout, known.layout);
+    assert!(future.newer_than_known() && future.unseen.tasks && future.unseen.greenlets);
+    let (seen, ..) = look(&kept.maps, Forged { image, words: words.clone() }).unwrap();
+    assert_eq!(seen.threads, kept.seen.threads, "its frames are read by its table");
+    assert_eq!(seen.objects, (0, true), "what its table does not tell is not guessed");
+    for (seen, table) in moved(image, runtime, 760) {
+        let words = [words.clone(), table].concat();
+        let told = locate(&mappings, &Forged { image, words }).map(|found| found.layout);
+        assert_eq!(told, if seen { Err(NoInterpreter::TooNew(future.version)) } else { Ok(known.layout) });
+    }
+}
+
+#[test]
+fn a_free_threaded_build_with_another_table_is_named() {
+    let all = kept();
+    let (_, kept, image) = all.iter().find(|(name, ..)| name == "3.13t").unwrap();
+    let mappings = maps::parse(&kept.maps);
+    let known = locate(&mappings, image).unwrap();
+    assert!(known.free_threaded && known.unseen.tasks && !known.unseen.greenlets);
+    assert_eq!(known.name(), "3.13.15t");
+    for (seen, words) in moved(image, known.runtime_start, 576) {
+        let told = locate(&mappings, &Forged { image, words }).map(|found| found.layout);
+        assert_eq!(
+            told,
+            if seen { Err(NoInterpreter::FreeThreaded(known.version)) } else { Ok(known.layout) }
+        );
     }
 }
 

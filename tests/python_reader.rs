@@ -207,7 +207,7 @@ main()
 
 #[test]
 fn the_holder_of_the_interpreter_lock_is_named() {
-    for python in interpreters() {
+    for python in interpreters().into_iter().map(Python::with_lock) {
         let version = &python.name;
         let program = Program::start(&python, BUSY);
         let mut reader = program.reader();
@@ -255,10 +255,14 @@ ends.start()
 main()
 "#;
 
+/// A million for each: `STALLSCOPE_SAMPLES=1000000 cargo test --test python_reader mixed`
+fn samples() -> u32 {
+    std::env::var("STALLSCOPE_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(8_000)
+}
+
 #[test]
 fn a_stack_that_changes_while_it_is_read_is_never_mixed() {
-    // A million for each: STALLSCOPE_SAMPLES=1000000 cargo test --test python_reader mixed
-    let samples = std::env::var("STALLSCOPE_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(8_000_u32);
+    let samples = samples();
     for python in interpreters() {
         let version = &python.name;
         let program = Program::start(&python, ALTERNATING);
@@ -284,6 +288,111 @@ fn a_stack_that_changes_while_it_is_read_is_never_mixed() {
         // A target that never holds still may be given up nearly always; what was accepted is what is tested here.
         println!("{version}: {seen} of {samples}, {:?}", reader.counts());
         assert!(seen > 0, "Python {version}: none of {samples} was read");
+        program.unharmed();
+    }
+}
+
+/// The same in several threads at once: where there is no interpreter lock they run in parallel, each with instructions
+/// of its own where the version makes such copies. The line of each function is known.
+const PARALLEL: &str = r#"
+import sys, threading
+
+source = []
+for chain in "abcdef":
+    source.append("def %s_0(): return 1" % chain)
+    for n in range(1, 15):
+        source.append("def %s_%d(): x = %d; return %s_%d() + x" % (chain, n, n, chain, n - 1))
+exec(compile("\n".join(source), "chains.py", "exec"))
+tids = []
+
+def run(a, b):
+    tids.append(threading.get_native_id())
+    while True:
+        a()
+        b()
+
+pairs = [(a_14, b_14), (c_14, d_14), (e_14, f_14), (a_14, f_14)]
+for pair in pairs:
+    threading.Thread(target=run, args=pair, daemon=True).start()
+while len(tids) < len(pairs):
+    pass
+print("ready", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+fn threads_that_run_in_parallel_are_never_mixed() {
+    for python in interpreters().into_iter().filter(Python::free_threaded) {
+        let version = &python.name;
+        let program = Program::start(&python, PARALLEL);
+        let mut reader = program.reader();
+        let tids: Vec<i32> = reader.thread_ids().filter(|tid| *tid != program.pid()).collect();
+        assert_eq!(tids.len(), 4, "{version}");
+        let mut seen = 0_u32;
+        for tid in tids.iter().copied().cycle().take(samples() as usize) {
+            if !matches!(reader.sample(tid, Pace::Running), Sample::Changed | Sample::Unchanged) {
+                continue;
+            }
+            seen += 1;
+            let stack = outside(&reader);
+            let chain: Vec<_> = stack.iter().filter(|(_, file, _)| file == "chains.py").collect();
+            for (name, _, line) in &chain {
+                let (letter, n) = name.split_once('_').unwrap();
+                let first = u32::from(letter.as_bytes()[0] - b'a') * 15;
+                assert_eq!(*line, first + n.parse::<u32>().unwrap() + 1, "{version}: {name}");
+                assert_eq!(letter, &chain[0].0[..1], "Python {version}: mixed: {chain:?}");
+            }
+            let numbers: Vec<u32> = chain.iter().map(|(name, ..)| name[2..].parse().unwrap()).collect();
+            assert!(numbers.windows(2).all(|w| w[0] + 1 == w[1]), "Python {version}: a hole: {chain:?}");
+            assert!(numbers.last().is_none_or(|n| *n == 14), "Python {version}: cut off: {chain:?}");
+            assert!(stack.iter().any(|(name, ..)| name == "run"), "Python {version}: {stack:?}");
+        }
+        println!("{version}: {seen} of {}, {:?}", samples(), reader.counts());
+        assert!(seen > 0, "Python {version}: none was read");
+        program.unharmed();
+    }
+}
+
+/// Threads that compute at once: with an interpreter lock they would wait for it in turn.
+const COMPUTING: &str = r#"
+import sys, threading
+
+def work():
+    n = 0
+    while True:
+        n += 1
+
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+print("ready", flush=True)
+threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
+work()
+"#;
+
+#[test]
+fn nobody_waits_for_a_lock_that_is_not_in_use() {
+    for python in interpreters().into_iter().filter(Python::free_threaded) {
+        let version = &python.name;
+        let program = Program::start(&python, COMPUTING);
+        let reader = program.reader();
+        assert!((0..60).all(|_| reader.gil_holder() == GilHolder::Absent), "{version}: it has no lock");
+        let pid = program.pid().to_string();
+        let say = |args: &[&str]| -> serde_json::Value {
+            let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_stallscope"));
+            let out = tool.args(args).args(["--format", "json"]).output().unwrap();
+            serde_json::from_slice(&out.stdout).unwrap()
+        };
+        let report = say(&[&pid, "-d", "1s", "--max-duration", "1s"]);
+        let process = &report["processes"][0];
+        assert_ne!(process["verdict"]["code"], "gil_contention", "{version}: {process:#}");
+        assert!(process["python"]["version"].as_str().unwrap().ends_with('t'), "{version}: {process:#}");
+        assert!(report["collection"]["stacks"]["obtained"].as_u64().unwrap() > 0, "{version}");
+        let held = |document: &serde_json::Value| {
+            let threads = document["processes"][0]["threads"].as_array().unwrap();
+            threads.iter().any(|t| t["gil"] == "holds" || t["gil"] == "waits")
+        };
+        assert!(!held(&report), "{version}: {process:#}");
+        assert!(!held(&say(&["dump", &pid])), "{version}");
         program.unharmed();
     }
 }

@@ -256,6 +256,7 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
     dump.threads = threads(member, arch, python.as_mut(), &mut variables)?;
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
+        dump.blind.extend(python.unseen(dump.pid));
         let mappings = mappings.as_deref().unwrap_or_default();
         let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings);
         let census = python.census(&Asked {
@@ -291,7 +292,7 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
         (true, Way::Lists) => {}
         (false, Way::Lists) => dump.blind.push(BlindSpot {
             what,
-            why: "the lists of its garbage collector changed each time they were followed, or could not be read"
+            why: "the lists that lead to them changed each time they were followed, or could not be read"
                 .into(),
             remedy,
         }),

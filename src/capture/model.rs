@@ -392,13 +392,13 @@ pub enum LoopKind {
 /// The interpreter of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PythonFacts {
-    /// `3.13.0`.
+    /// `3.13.0`; that of a free-threaded build ends in `t`.
     pub version: String,
     /// `cpython`.
     pub implementation: String,
     /// Start of the interpreter's static state: futexes inside it are the GIL's.
     pub runtime_start: u64,
-    /// End of it.
+    /// End of it; the same as its start where the interpreter runs without the GIL.
     pub runtime_end: u64,
 }
 

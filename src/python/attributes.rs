@@ -38,13 +38,13 @@ struct Entries {
 impl Looking<'_> {
     /// The type of an object.
     pub fn type_of(&self, object: u64) -> Result<u64, ReadError> {
-        self.memory.word(object.wrapping_add(8))
+        self.memory.word(object.wrapping_add(self.layout.object_type()))
     }
 
     /// Where an object goes on behind the head that all have: with its size, if it is one of variable size.
     #[must_use]
     pub const fn behind_head(&self, object: u64) -> u64 {
-        object.wrapping_add(16)
+        object.wrapping_add(self.layout.behind_head())
     }
 
     /// A word so far behind the head of an object.
@@ -55,7 +55,7 @@ impl Looking<'_> {
     /// The value of an instance's attribute; `None` when it has none of that name.
     pub fn attribute(&self, instance: u64, name: &str) -> Result<Option<u64>, ReadError> {
         let memory = self.memory;
-        let kind = memory.word(instance.wrapping_add(8))?;
+        let kind = self.type_of(instance)?;
         let flags = memory.word(kind.wrapping_add(self.objects.kind.flags))?;
         if self.objects.attributes == Attributes::Dictionary || flags & MANAGED_DICT == 0 {
             let at = memory.word(kind.wrapping_add(self.objects.kind.dict_offset))? as i64;
@@ -65,7 +65,9 @@ impl Looking<'_> {
             let dictionary = memory.word(instance.wrapping_add_signed(at))?;
             return if dictionary == 0 { Ok(None) } else { self.item(dictionary, name) };
         }
-        let before = |distance: u64| memory.word(instance.wrapping_sub(distance));
+        // A longer head is so at the cost of what stands before it: the collector's.
+        let head = self.layout.longer_head;
+        let before = |distance: u64| memory.word(instance.wrapping_sub(distance - head));
         match self.objects.attributes {
             Attributes::Dictionary => Ok(None),
             Attributes::ValuesOrDictionary => match (before(32)?, before(24)?) {
@@ -118,8 +120,7 @@ impl Looking<'_> {
             }
             return Ok(None);
         }
-        let keys = memory.word(dictionary.wrapping_add(32))?;
-        let split = memory.word(dictionary.wrapping_add(40))?;
+        let (keys, split) = (self.word_behind(dictionary, 16)?, self.word_behind(dictionary, 24)?);
         let Some((position, entry)) = self.position(keys, name)? else { return Ok(None) };
         let value = if split == 0 {
             entry
@@ -151,8 +152,7 @@ impl Looking<'_> {
             }
             return Ok(found);
         }
-        let keys = memory.word(dictionary.wrapping_add(32))?;
-        let split = memory.word(dictionary.wrapping_add(40))?;
+        let (keys, split) = (self.word_behind(dictionary, 16)?, self.word_behind(dictionary, 24)?);
         if keys == 0 {
             return Ok(found);
         }

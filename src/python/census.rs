@@ -30,6 +30,8 @@ use super::walk::{Link, Owner};
 const TRIES: usize = 4;
 /// Objects up to which the lists are followed where nothing else bounds the price.
 pub const ALL_OBJECTS: usize = 20_000_000;
+/// How often the lists that `asyncio` keeps are followed when they change meanwhile.
+const WALKS: usize = 3;
 /// Most greenlets and most tasks that are read.
 pub(super) const MOST: usize = 200_000;
 
@@ -65,7 +67,7 @@ impl<M: MemoryReader> StackReader<M> {
     /// Looks at everything.
     pub fn census(&mut self, asked: &Asked<'_>) -> Census {
         let version = self.interpreter().version;
-        let objects = objects::of(version.major, version.minor);
+        let objects = objects::of(version.major, version.minor, self.interpreter().layout.longer_head);
         let mut census = Census::default();
         let mut look = Look::default();
         let found = self.find(&mut look.kinds, &objects, asked);
@@ -82,7 +84,8 @@ impl<M: MemoryReader> StackReader<M> {
                 Err(_) => census.rejected.unreadable += 1,
             }
         }
-        if let Some(at) = objects.task {
+        let own = self.interpreter().task_lists.map(|lists| lists.task);
+        if let Some(at) = own.or(objects.task) {
             self.all_tasks(&mut look, &objects, at, &found.tasks, &mut census);
         }
         self.compare_codes(&look, &mut census);
@@ -111,6 +114,16 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Walks the lists of every interpreter.
     fn listed(&self, kinds: &mut Kinds, looking: Looking<'_>, price: Price) -> Found {
+        if self.interpreter().newer_than_known() {
+            return Found { complete: true, ..Found::default() };
+        }
+        if self.interpreter().free_threaded {
+            let most = price.objects.min(MOST);
+            let Ok((tasks, complete)) = self.listed_tasks(looking.objects, most, WALKS) else {
+                return Found::default();
+            };
+            return Found { objects: tasks.len(), tasks, complete, ..Found::default() };
+        }
         let Ok(interpreters) = self.interpreter_states() else { return Found::default() };
         let mut found = Found { complete: true, ..Found::default() };
         for interpreter in interpreters {
@@ -242,10 +255,10 @@ impl<M: MemoryReader> StackReader<M> {
         let memory = self.memory();
         let mut first = memory.word(link.address.wrapping_add(layout.frame_locals))? & layout.reference_mask;
         // A variable that inner functions share stands in a cell, which up to 3.10 is found elsewhere.
-        if first != 0 && object::type_name(memory, first)? == "cell" {
+        if first != 0 && object::type_name(memory, &layout, first)? == "cell" {
             first = memory.word(first.wrapping_add(16))?;
         }
-        Ok(first == 0 || object::type_name(memory, first)? == "Hub")
+        Ok(first == 0 || object::type_name(memory, &layout, first)? == "Hub")
     }
 
     fn function(&self, look: &mut Look, number: u32) -> Option<Arc<str>> {
@@ -268,7 +281,10 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     fn loop_clock_of(&self, kind: GreenletType, hub: u64) -> Option<f64> {
-        LoopClock::find(self.memory(), kind, hub).ok().flatten()?.last_turn_s(self.memory())
+        LoopClock::find(self.memory(), &self.interpreter().layout, kind, hub)
+            .ok()
+            .flatten()?
+            .last_turn_s(self.memory())
     }
 
     /// The monotonic time, in seconds, at which the gevent loop of a thread last turned, by the loop's own clock. It is found
@@ -286,11 +302,11 @@ impl<M: MemoryReader> StackReader<M> {
         let version = self.interpreter().version;
         let hub =
             self.memory().word(link.address.wrapping_add(layout.frame_locals)).ok()? & layout.reference_mask;
-        let kind = self.memory().word(hub.wrapping_add(8)).ok()?;
-        let objects = objects::of(version.major, version.minor);
+        let kind = self.memory().word(hub.wrapping_add(layout.object_type())).ok()?;
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
         let looking = Looking { memory: self.memory(), layout: &layout, objects: &objects };
         let Kind::Greenlet(kind) = Kinds::default().of(looking, kind) else { return None };
-        self.loop_clock = LoopClock::find(self.memory(), kind, hub).ok().flatten();
+        self.loop_clock = LoopClock::find(self.memory(), &layout, kind, hub).ok().flatten();
         self.loop_clock?.last_turn_s(self.memory())
     }
 
@@ -301,10 +317,12 @@ impl<M: MemoryReader> StackReader<M> {
         let looking = Looking { memory, layout: &layout, objects };
         let mut run = looking.attribute(greenlet, "_run").ok()??;
         for _ in 0..2 {
-            let kind = memory.word(run.wrapping_add(8)).ok()?;
+            let kind = memory.word(run.wrapping_add(layout.object_type())).ok()?;
             match type_name(memory, objects.kind, kind).ok()?.as_str() {
                 // A method is a function and whose it is.
-                "method" | "instancemethod" => run = memory.word(run.wrapping_add(16)).ok()?,
+                "method" | "instancemethod" => {
+                    run = memory.word(run.wrapping_add(layout.behind_head())).ok()?;
+                }
                 "function" => break,
                 _ => return None,
             }
@@ -417,7 +435,7 @@ impl<M: MemoryReader> StackReader<M> {
             };
             let waits_for = match way.waits_for {
                 0 => None,
-                future => object::type_name(self.memory(), future).ok(),
+                future => object::type_name(self.memory(), &layout, future).ok(),
             };
             let name = match way.name {
                 0 => String::new(),

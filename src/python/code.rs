@@ -89,7 +89,7 @@ impl Codes {
         {
             return Ok(id);
         }
-        self.check_type(memory, address, field(8)?)?;
+        self.check_type(memory, layout, address, field(layout.object_type() as usize)?)?;
         if self.all.len() >= MAX_CODES {
             return Err(ReadError::Unmapped);
         }
@@ -99,7 +99,9 @@ impl Codes {
             // An object with its instructions inside has their number where all objects of variable size have it.
             length: match layout.instruction {
                 Instruction::Index { .. } => None,
-                Instruction::Pointer { .. } => Some((field(16)? as i64).saturating_mul(2)),
+                Instruction::Pointer { .. } => {
+                    Some((field(layout.behind_head() as usize)? as i64).saturating_mul(2))
+                }
             },
             first_traceable: match layout.code_first_traceable() {
                 Some(at) => Some(i64::from(memory.half(address.wrapping_add(at))? as i32) * 2),
@@ -117,10 +119,16 @@ impl Codes {
     }
 
     /// Everything that is taken for a code object must have the one type `code`.
-    fn check_type(&mut self, memory: &dyn MemoryReader, address: u64, of_type: u64) -> Result<(), ReadError> {
+    fn check_type(
+        &mut self,
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        address: u64,
+        of_type: u64,
+    ) -> Result<(), ReadError> {
         match self.code_type {
             Some(known) if known == of_type => Ok(()),
-            None if object::type_name(memory, address)? == "code" => {
+            None if object::type_name(memory, layout, address)? == "code" => {
                 self.code_type = Some(of_type);
                 Ok(())
             }
@@ -130,6 +138,31 @@ impl Codes {
 }
 
 impl Code {
+    /// The word of a frame's instruction field as if the frame executed the code object's own instructions and not a
+    /// thread's copy of them. The header of a frame that is being made may belong to two functions: a word that is in
+    /// neither is an error.
+    pub fn own_instruction(
+        &self,
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        copy: u32,
+        instruction: u64,
+    ) -> Result<u64, ReadError> {
+        if self.holds(layout, instruction) {
+            return Ok(instruction);
+        }
+        let (Some(copies), Instruction::Pointer { code, .. }) = (layout.copies, layout.instruction) else {
+            return Err(ReadError::Unmapped);
+        };
+        let array = memory.word(self.address.wrapping_add(copies.array))?;
+        if copy == 0 || u64::from(copy) >= memory.word(array)? {
+            return Err(ReadError::Unmapped);
+        }
+        let first = memory.word(array.wrapping_add(8 + u64::from(copy) * 8))?;
+        let own = instruction.wrapping_sub(first).wrapping_add(self.address.wrapping_add(code));
+        if self.holds(layout, own) { Ok(own) } else { Err(ReadError::Unmapped) }
+    }
+
     /// The line at which a frame of this code stands, by the word that its instruction field holds. 0 when unknown.
     #[must_use]
     pub fn line(&self, layout: &Layout, instruction: u64) -> u32 {
@@ -141,6 +174,12 @@ impl Code {
     #[must_use]
     pub fn holds(&self, layout: &Layout, instruction: u64) -> bool {
         self.length.is_none_or(|length| (-2..length).contains(&self.offset(layout, instruction)))
+    }
+
+    /// Whether this is the code's first instruction.
+    #[must_use]
+    pub fn is_first(&self, layout: &Layout, instruction: u64) -> bool {
+        self.offset(layout, instruction) <= 0
     }
 
     /// Whether a frame has begun to run the function.

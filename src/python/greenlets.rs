@@ -194,9 +194,14 @@ pub struct LoopClock(u64);
 
 impl LoopClock {
     /// The clock of a hub's loop; `None` when that is none of libev's.
-    pub fn find(memory: &dyn MemoryReader, kind: GreenletType, hub: u64) -> Result<Option<Self>, ReadError> {
+    pub fn find(
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        kind: GreenletType,
+        hub: u64,
+    ) -> Result<Option<Self>, ReadError> {
         let outer = memory.word(hub.wrapping_add(kind.base_size + HUB_LOOP))?;
-        if outer == 0 || !object::type_name(memory, outer)?.starts_with("gevent.libev.") {
+        if outer == 0 || !object::type_name(memory, layout, outer)?.starts_with("gevent.libev.") {
             return Ok(None);
         }
         let mut fields = [0; LOOP_BYTES];

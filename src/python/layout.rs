@@ -68,6 +68,29 @@ pub enum FrameUse {
     },
 }
 
+/// Where threads have instructions of their own: each executes a copy of a function's, so that it may be made faster there
+/// without a lock (free-threaded builds since 3.14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies {
+    /// Frame to the number of the copy (i32); 0 is the code object's own.
+    pub index: usize,
+    /// Code object to the array of copies: its length, then a pointer to each.
+    pub array: u64,
+}
+
+/// Fields of an interpreter's lock (3.12 and later).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// Whether it is in use at all (i32), where a build can do without it.
+    pub enabled: Option<usize>,
+    /// The state of the thread that had it last.
+    pub holder: usize,
+    /// Whether that one still has it (i32).
+    pub locked: usize,
+    /// Its length: a thread that waits for it sleeps on a word inside.
+    pub size: u64,
+}
+
 /// How addresses become lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFormat {
@@ -88,12 +111,9 @@ pub enum GilAt {
     Exported,
     /// A thread state pointer in the runtime (3.7 to 3.11).
     Runtime(u64),
-    /// A lock structure that the interpreter points to: `last_holder` at 8, `locked` at 16 (3.12 and later).
+    /// The interpreter points to a lock structure (3.12 and later); [`Layout::lock`] says what is in it.
     Interpreter(u64),
 }
-
-/// Bytes of the lock structure of [`GilAt::Interpreter`]: a thread that waits for it sleeps on a word inside.
-pub const LOCK_SIZE: u64 = 208;
 
 /// Where it is told whether the garbage collector runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +179,8 @@ pub enum Text {
         ascii: u64,
         /// Offset of others.
         other: u64,
+        /// The bit of their state at which the width of a character begins.
+        packing: u32,
     },
 }
 
@@ -215,6 +237,13 @@ pub struct Layout {
     pub bytes: u64,
     /// The interpreter lock.
     pub gil: GilAt,
+    /// What is in that lock.
+    pub lock: Lock,
+    /// Bytes by which the head of every object is longer than usual: free-threaded builds count references twice and keep
+    /// a lock in each.
+    pub longer_head: u64,
+    /// Copies of instructions that belong to threads.
+    pub copies: Option<Copies>,
     /// What else is told of interpreters and threads.
     pub particulars: Particulars,
 }
@@ -223,6 +252,8 @@ pub struct Layout {
 pub const FRAME_BYTES: usize = 136;
 /// Bytes of a thread's state that are looked at.
 pub const STATE_BYTES: usize = 192;
+/// Bytes of an interpreter's lock that are looked at.
+pub const LOCK_BYTES: usize = 32;
 /// Bytes of a code object that are looked at.
 pub const CODE_BYTES: usize = 160;
 
@@ -233,8 +264,23 @@ impl Layout {
     pub const fn code_first_traceable(&self) -> Option<u64> {
         match self.instruction {
             Instruction::Index { .. } => None,
-            Instruction::Pointer { code, .. } => code.checked_sub(16),
+            // Behind it stand a pointer for others' use and, where there is one, the array of copies.
+            Instruction::Pointer { code, .. } => {
+                code.checked_sub(if self.copies.is_some() { 24 } else { 16 })
+            }
         }
+    }
+
+    /// Object to its type.
+    #[must_use]
+    pub const fn object_type(&self) -> u64 {
+        8 + self.longer_head
+    }
+
+    /// Object of variable size to its size, and whatever else stands first behind the head of an object.
+    #[must_use]
+    pub const fn behind_head(&self) -> u64 {
+        16 + self.longer_head
     }
 
     /// Whether every field that is read lies inside the bytes that are read.
@@ -252,6 +298,7 @@ impl Layout {
         let frame = [self.frame_previous + 8, self.frame_code + 8, at + 8, used]
             .into_iter()
             .chain(self.frame_owner.map(|owner| owner + 1))
+            .chain(self.copies.map(|copies| copies.index + 4))
             .all(|end| end <= self.frame_bytes);
         let frame_of_thread = match self.frames {
             FrameKind::Object { thread_frame } | FrameKind::Direct { thread_frame } => thread_frame,
@@ -262,7 +309,10 @@ impl Layout {
             .chain(self.native_thread_id)
             .chain(self.particulars.last_used.map(|(at, _)| at as u64));
         let code = [self.code_filename, self.code_name, self.code_first_line, self.code_lines];
+        let lock = [self.lock.holder + 8, self.lock.locked + 4].into_iter();
+        let lock = lock.chain(self.lock.enabled.map(|at| at + 4));
         frame
+            && lock.into_iter().all(|end| end <= LOCK_BYTES)
             && self.frame_bytes <= FRAME_BYTES
             && state.into_iter().all(|at| at + 8 <= STATE_BYTES as u64)
             && code.into_iter().all(|at| at + 8 <= CODE_BYTES)

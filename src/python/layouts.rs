@@ -1,12 +1,12 @@
 //! The layouts themselves: data, one row per minor version, each written as what changed since the one before.
 //!
 //! The numbers are `offsetof` of the released headers (x86-64, little endian, with the interpreter lock), checked against
-//! live interpreters by the tests. From 3.13 on an interpreter carries its own table, which wins (see
-//! [`super::own_table`]): micro releases of one minor have been known to differ.
+//! live interpreters by the tests. Free-threaded builds have rows of their own. From 3.13 on an interpreter carries its own
+//! table, which wins (see [`super::own_table`]): micro releases of one minor have been known to differ.
 
 use super::layout::{
-    CollectingAt, Exceptions, FrameKind, FrameUse, GilAt, HandledAt, Instruction, Layout, LineFormat,
-    Particulars, Text,
+    CollectingAt, Copies, Exceptions, FrameKind, FrameUse, GilAt, HandledAt, Instruction, Layout, LineFormat,
+    Lock, Particulars, Text,
 };
 
 const V2_7: Layout = Layout {
@@ -35,6 +35,9 @@ const V2_7: Layout = Layout {
     text: Text::Bytes,
     bytes: 36,
     gil: GilAt::Exported,
+    lock: Lock { enabled: None, holder: 8, locked: 16, size: 208 },
+    longer_head: 0,
+    copies: None,
     particulars: P2_7,
 };
 const V3_6: Layout = Layout {
@@ -49,7 +52,7 @@ const V3_6: Layout = Layout {
     code_first_line: 36,
     code_lines: 112,
     line_format: LineFormat::Lnotab,
-    text: Text::Unicode { ascii: 48, other: 72 },
+    text: Text::Unicode { ascii: 48, other: 72, packing: 2 },
     bytes: 32,
     particulars: P3_6,
     ..V2_7
@@ -118,7 +121,7 @@ const V3_12: Layout = Layout {
     frame_owner: Some(70),
     frame_use: FrameUse::StackTop { at: 64, entry: None },
     code_first_line: 68,
-    text: Text::Unicode { ascii: 40, other: 56 },
+    text: Text::Unicode { ascii: 40, other: 56, packing: 2 },
     gil: GilAt::Interpreter(384),
     particulars: P3_12,
     ..V3_11
@@ -156,6 +159,56 @@ const V3_15: Layout = Layout {
     particulars: P3_15,
     ..V3_14
 };
+
+/// Free-threaded builds: every object has a longer head.
+const V3_13T: Layout = Layout {
+    code_filename: 128,
+    code_name: 144,
+    code_first_line: 84,
+    code_lines: 152,
+    instruction: Instruction::Pointer { at: 56, code: 216 },
+    text: Text::Unicode { ascii: 56, other: 72, packing: 2 },
+    bytes: 48,
+    lock: Lock { enabled: Some(0), holder: 16, locked: 24, size: 216 },
+    particulars: Particulars { modules: 7664, ..P3_13 },
+    longer_head: 16,
+    ..V3_13
+};
+const V3_14T: Layout = Layout {
+    code_filename: V3_13T.code_filename,
+    code_name: V3_13T.code_name,
+    code_first_line: V3_13T.code_first_line,
+    code_lines: V3_13T.code_lines,
+    instruction: Instruction::Pointer { at: 56, code: 232 },
+    frame_owner: Some(78),
+    text: Text::Unicode { ascii: 56, other: 72, packing: 8 },
+    bytes: V3_13T.bytes,
+    lock: V3_13T.lock,
+    longer_head: V3_13T.longer_head,
+    copies: Some(Copies { index: 72, array: 224 }),
+    particulars: Particulars { modules: 7712, ..P3_14 },
+    ..V3_14
+};
+const V3_15T: Layout = Layout {
+    interpreter_next: V3_15.interpreter_next,
+    interpreters_head: V3_15.interpreters_head,
+    threads_head: V3_15.threads_head,
+    thread_id: V3_15.thread_id,
+    native_thread_id: V3_15.native_thread_id,
+    particulars: P3_15,
+    ..V3_14T
+};
+
+/// The layout of a minor version's free-threaded build, from its headers.
+#[must_use]
+pub const fn free_threaded(major: u8, minor: u8) -> Option<Layout> {
+    Some(match (major, minor) {
+        (3, 13) => V3_13T,
+        (3, 14) => V3_14T,
+        (3, 15) => V3_15T,
+        _ => return None,
+    })
+}
 
 const P2_7: Particulars = Particulars {
     modules: 16,
@@ -260,12 +313,16 @@ mod tests {
         for (major, minor) in std::iter::once((2, 7)).chain((6..=NEWEST).map(|minor| (3, minor))) {
             assert!(known(major, minor).unwrap().fits(), "{major}.{minor}");
         }
+        for minor in 13..=NEWEST {
+            assert!(free_threaded(3, minor).unwrap().fits(), "3.{minor}t");
+        }
     }
 
     #[test]
     fn a_version_that_nobody_knows_has_no_layout() {
         for (major, minor) in [(2, 6), (3, 5), (3, NEWEST + 1), (3, 99), (4, 7)] {
             assert_eq!(known(major, minor), None, "{major}.{minor}");
+            assert_eq!(free_threaded(major, minor), None, "{major}.{minor}t");
         }
     }
 }

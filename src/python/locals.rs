@@ -83,8 +83,8 @@ impl<M: MemoryReader> StackReader<M> {
     ) -> Result<Found, ReadError> {
         let code = self.still(place)?;
         let version = self.interpreter().version;
-        let objects = objects::of(version.major, version.minor);
         let layout = self.interpreter().layout;
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
         let names = if let Some(known) = locals.names.get(&place.frame.code) {
             Arc::clone(known)
         } else {

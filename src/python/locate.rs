@@ -8,6 +8,7 @@ use super::layout::{GilAt, Layout};
 use super::layouts::{self, NEWEST};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
 use super::own_table::{self, COOKIE};
+use super::task_lists::TaskLists;
 use crate::target::maps::Mapping;
 
 /// Most of a mapped file's writable part that is searched for an interpreter without symbols.
@@ -36,6 +37,55 @@ impl std::fmt::Display for Version {
     }
 }
 
+/// What cannot be found in an interpreter: a free-threaded one keeps no lists of its objects, and of one that is newer than
+/// is known only what its own table tells is sure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unseen {
+    /// Greenlets.
+    pub greenlets: bool,
+    /// Tasks of asyncio.
+    pub tasks: bool,
+}
+
+impl Unseen {
+    fn of(
+        mappings: &[Mapping],
+        version: Version,
+        free_threaded: bool,
+        task_lists: Option<TaskLists>,
+    ) -> Self {
+        let loaded = |module: &str| {
+            let name = |m: &Mapping| m.path.rsplit('/').next().is_some_and(|name| name.starts_with(module));
+            mappings.iter().any(name)
+        };
+        if version.minor > NEWEST {
+            return Self { greenlets: true, tasks: true };
+        }
+        if !free_threaded {
+            return Self::default();
+        }
+        Self {
+            greenlets: loaded("_greenlet."),
+            // Where asyncio is built into the program only its table shows whether it is there, and 3.13 has none.
+            tasks: task_lists.is_none() && (version.minor == 13 || loaded("_asyncio.")),
+        }
+    }
+}
+
+impl Interpreter {
+    /// Its version as people write it: that of a free-threaded build ends in `t`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}{}", self.version, if self.free_threaded { "t" } else { "" })
+    }
+
+    /// Whether it is of a newer minor version than is known.
+    #[must_use]
+    pub const fn newer_than_known(&self) -> bool {
+        self.version.minor > NEWEST
+    }
+}
+
 /// Where it is told who holds the interpreter lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gil {
@@ -52,6 +102,12 @@ pub enum Gil {
 pub struct Interpreter {
     /// Its version.
     pub version: Version,
+    /// Whether it is built to run without an interpreter lock. It may have one in use all the same.
+    pub free_threaded: bool,
+    /// What of its objects no list leads to.
+    pub unseen: Unseen,
+    /// asyncio's own lists of its tasks, where there are no others.
+    pub task_lists: Option<TaskLists>,
     /// Where its static state begins: a futex between here and the end is the interpreter lock's.
     pub runtime_start: u64,
     /// Where that ends.
@@ -80,8 +136,8 @@ pub enum NoInterpreter {
     /// A newer Python than is known, whose own table does not fit.
     #[error("Python {0} is newer than this tool, and its own table of offsets is not understood")]
     TooNew(Version),
-    /// A Python without an interpreter lock.
-    #[error("Python {0} is a free-threaded build, which is not supported yet")]
+    /// A free-threaded Python whose own table does not fit.
+    #[error("Python {0} is a free-threaded build, and its own table of offsets is not understood")]
     FreeThreaded(Version),
     /// It looks like Python, but its state was not found.
     #[error("{0} exports nothing that leads to its state")]
@@ -145,19 +201,24 @@ fn one(path: &str, mappings: &[Mapping], memory: &dyn MemoryReader) -> Result<In
         (None, Some(table)) => from_hex(table.version_hex),
         (None, None) => version_in_path(path).ok_or_else(|| NoInterpreter::NoState(path.to_owned()))?,
     };
-    if table.is_some_and(|table| table.free_threaded) {
-        return Err(NoInterpreter::FreeThreaded(version));
-    }
+    let free_threaded = table.is_some_and(|table| table.free_threaded);
     let own = own_table::layout(memory, runtime.address, version.minor);
-    let layout =
-        own.or_else(|| layouts::known(version.major, version.minor)).ok_or(if version.minor > NEWEST {
-            NoInterpreter::TooNew(version)
-        } else {
-            NoInterpreter::Unsupported(version)
-        })?;
+    // Every free-threaded build has a table: one that does not fit is no reason to guess.
+    let known = || if free_threaded { None } else { layouts::known(version.major, version.minor) };
+    let layout = own.or_else(known).ok_or(match version.minor {
+        minor if minor > NEWEST => NoInterpreter::TooNew(version),
+        _ if free_threaded => NoInterpreter::FreeThreaded(version),
+        _ => NoInterpreter::Unsupported(version),
+    })?;
+    let task_lists = own_table::interpreter_size(memory, runtime.address)
+        .filter(|_| free_threaded && (14..=NEWEST).contains(&version.minor))
+        .and_then(|size| TaskLists::find(memory, mappings, path, size));
     let size = if runtime.size == 0 { ASSUMED_SIZE } else { runtime.size };
     Ok(Interpreter {
         version,
+        free_threaded,
+        unseen: Unseen::of(mappings, version, free_threaded, task_lists),
+        task_lists,
         runtime_start: runtime.address,
         runtime_end: runtime.address.saturating_add(size),
         interpreters_at: runtime.address.saturating_add(layout.interpreters_head),
@@ -211,6 +272,9 @@ fn before_runtime(
     };
     Ok(Some(Interpreter {
         version,
+        free_threaded: false,
+        unseen: Unseen::default(),
+        task_lists: None,
         runtime_start,
         runtime_end,
         interpreters_at,

@@ -32,6 +32,7 @@ pub mod sampler;
 pub mod search;
 pub mod settings;
 pub mod spawn;
+pub mod task_lists;
 pub mod tasks;
 pub mod threads;
 pub mod types;

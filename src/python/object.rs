@@ -8,18 +8,20 @@ const MAX_CHARS: u64 = 512;
 
 /// A string object. Anything that is none gives a text that says so, not an error.
 pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
-    let (ascii_at, other_at) = match layout.text {
+    let (ascii_at, other_at, packing) = match layout.text {
         Text::Bytes => return byte_string(memory, layout, address),
-        Text::Unicode { ascii, other } => (ascii, other),
+        Text::Unicode { ascii, other, packing } => (ascii, other, packing),
     };
-    let mut head = [0; 40];
-    memory.read(address, &mut head)?;
-    let (Some(length), Some(state)) = (word_at(&head, 16), half_at(&head, 32)) else {
+    // Length, hash, state.
+    let mut head = [0; 24];
+    memory.read(address.wrapping_add(layout.behind_head()), &mut head)?;
+    let (Some(length), Some(state)) = (word_at(&head, 0), half_at(&head, 16)) else {
         return Err(ReadError::Unmapped);
     };
     let chars = length.min(MAX_CHARS);
-    let kind = (state >> 2) & 7;
-    let (compact, ascii) = (state & 32 != 0, state & 64 != 0);
+    let packed = state.checked_shr(packing).unwrap_or(0);
+    let kind = packed & 7;
+    let (compact, ascii) = (packed & 8 != 0, packed & 16 != 0);
     if !compact || !matches!(kind, 1 | 2 | 4) {
         return Ok("<unreadable name>".to_owned());
     }
@@ -44,9 +46,9 @@ pub fn text(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<
 
 /// A string object, or a number that asyncio makes a name of only when it is asked for it (3.12 and later).
 pub fn text_or_number(memory: &dyn MemoryReader, layout: &Layout, address: u64) -> Result<String, ReadError> {
-    if type_name(memory, address)? == "int" {
+    if type_name(memory, layout, address)? == "int" {
         // One digit of 30 bits is enough for every task that ever ran.
-        return Ok(format!("Task-{}", memory.half(address.wrapping_add(24))?));
+        return Ok(format!("Task-{}", memory.half(address.wrapping_add(layout.behind_head() + 8))?));
     }
     text(memory, layout, address)
 }
@@ -69,13 +71,15 @@ pub fn bytes(
     address: u64,
     cap: usize,
 ) -> Result<Vec<u8>, ReadError> {
-    let length = memory.word(address.wrapping_add(16))?;
+    let length = memory.word(address.wrapping_add(layout.behind_head()))?;
     memory.bytes(address.wrapping_add(layout.bytes), length, cap)
 }
 
 /// The name of the type of an object.
-pub fn type_name(memory: &dyn MemoryReader, object: u64) -> Result<String, ReadError> {
-    let name = memory.word(memory.word(object.wrapping_add(8))?.wrapping_add(24))?;
+pub fn type_name(memory: &dyn MemoryReader, layout: &Layout, object: u64) -> Result<String, ReadError> {
+    let kind = memory.word(object.wrapping_add(layout.object_type()))?;
+    // A type is of variable size; its name follows that.
+    let name = memory.word(kind.wrapping_add(layout.behind_head() + 8))?;
     let bytes = memory.bytes(name, 32, 32)?;
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     Ok(String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned())

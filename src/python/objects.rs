@@ -306,10 +306,41 @@ const V3_15: Objects = Objects {
     ..V3_14
 };
 
-/// The objects of a minor version; a newer one than is known is taken to be like the newest known.
+impl Objects {
+    /// The same where the head of every object is so many bytes longer.
+    const fn behind(mut self, head: u64) -> Self {
+        if let Some(at) = self.frame_of_object {
+            self.frame_of_object = Some(at + head);
+        }
+        if let GeneratorFrame::Inline { at, state, states } = self.generator {
+            self.generator = GeneratorFrame::Inline { at: at + head, state: state + head, states };
+        }
+        if let Some(TaskAt { waiter, coroutine, name: Some(name) }) = self.task {
+            let name = Some(name + head);
+            self.task = Some(TaskAt { waiter: waiter + head, coroutine: coroutine + head, name });
+        }
+        if let VariablesAt::Slots { names, kinds } = self.variables {
+            self.variables = VariablesAt::Slots { names: names + head, kinds: kinds + head };
+        }
+        self.tuple_items += head;
+        self.cached_keys += head;
+        self.function_code += head;
+        self.kind = TypeAt {
+            name: self.kind.name + head,
+            basic_size: self.kind.basic_size + head,
+            flags: self.kind.flags + head,
+            base: self.kind.base + head,
+            dict_offset: self.kind.dict_offset + head,
+        };
+        self
+    }
+}
+
+/// The objects of a minor version; a newer one than is known is taken to be like the newest known. `longer_head` is
+/// [`Layout::longer_head`](super::layout::Layout::longer_head).
 #[must_use]
-pub const fn of(major: u8, minor: u8) -> Objects {
-    match (major, minor) {
+pub const fn of(major: u8, minor: u8, longer_head: u64) -> Objects {
+    let usual = match (major, minor) {
         (2, _) => V2_7,
         (_, ..=6) => V3_6,
         (_, 7) => V3_7,
@@ -321,5 +352,6 @@ pub const fn of(major: u8, minor: u8) -> Objects {
         (_, 13) => V3_13,
         (_, 14) => V3_14,
         _ => V3_15,
-    }
+    };
+    usual.behind(longer_head)
 }

@@ -6,7 +6,8 @@
 //! one than is known is tried in the newest known order and refused if anything does not fit.
 
 use super::layout::{
-    CollectingAt, Exceptions, FrameKind, FrameUse, GilAt, Instruction, Layout, Particulars, Text,
+    CollectingAt, Copies, Exceptions, FrameKind, FrameUse, GilAt, Instruction, LOCK_BYTES, Layout, Lock,
+    Particulars, Text,
 };
 use super::layouts::{self, NEWEST};
 use super::memory::{MemoryReader, word_at};
@@ -46,6 +47,10 @@ struct Order {
     interpreter_next: usize,
     threads_head: usize,
     ceval_gil: usize,
+    gil_state: usize,
+    gil_enabled: usize,
+    gil_locked: usize,
+    gil_holder: usize,
     interpreter_id: usize,
     modules: usize,
     gc: usize,
@@ -65,13 +70,24 @@ struct Order {
     instr_ptr: usize,
     owner: usize,
     stackpointer: Option<usize>,
+    /// In a frame and in a code object.
+    copies: Option<(usize, usize)>,
     code_size: usize,
     filename: usize,
     qualname: usize,
     linetable: usize,
     first_line: usize,
     code_adaptive: usize,
+    /// Words that say what the rows hold as well: the head of an object, that of a string made of ASCII, a frame's first
+    /// variable, the name of a type, the contents of a bytes object, length and state of a string.
+    object_size: usize,
+    object_type: usize,
     ascii_size: usize,
+    locals: usize,
+    type_name: usize,
+    bytes: usize,
+    text_length: usize,
+    text_state: usize,
 }
 
 const V3_13: Order = Order {
@@ -80,6 +96,10 @@ const V3_13: Order = Order {
     interpreter_next: 64,
     threads_head: 72,
     ceval_gil: 112,
+    gil_state: 120,
+    gil_enabled: 128,
+    gil_locked: 136,
+    gil_holder: 144,
     interpreter_id: 56,
     modules: 88,
     gc: 80,
@@ -98,16 +118,28 @@ const V3_13: Order = Order {
     instr_ptr: 248,
     owner: 264,
     stackpointer: None,
+    copies: None,
     code_size: 272,
     filename: 280,
     qualname: 296,
     linetable: 304,
     first_line: 312,
     code_adaptive: 344,
+    object_size: 352,
+    object_type: 360,
     ascii_size: 560,
+    locals: 256,
+    type_name: 376,
+    bytes: 528,
+    text_length: 552,
+    text_state: 544,
 };
 const V3_14: Order = Order {
     ceval_gil: 120,
+    gil_state: 128,
+    gil_enabled: 136,
+    gil_locked: 144,
+    gil_holder: 152,
     modules: 96,
     gc: 88,
     gc_size: 648,
@@ -124,13 +156,21 @@ const V3_14: Order = Order {
     instr_ptr: 272,
     owner: 288,
     stackpointer: Some(296),
+    copies: Some((304, 392)),
     code_size: 312,
     filename: 320,
     qualname: 336,
     linetable: 344,
     first_line: 352,
     code_adaptive: 384,
+    object_size: 400,
+    object_type: 408,
     ascii_size: 640,
+    locals: 280,
+    type_name: 424,
+    bytes: 608,
+    text_length: 632,
+    text_state: 624,
     ..V3_13
 };
 const V3_15: Order = Order {
@@ -145,32 +185,47 @@ const V3_15: Order = Order {
     instr_ptr: 336,
     owner: 352,
     stackpointer: Some(360),
+    copies: Some((368, 456)),
     code_size: 376,
     filename: 384,
     qualname: 400,
     linetable: 408,
     first_line: 416,
     code_adaptive: 448,
+    object_size: 464,
+    object_type: 472,
     ascii_size: 736,
+    locals: 344,
+    type_name: 488,
+    bytes: 704,
+    text_length: 728,
+    text_state: 720,
     ..V3_14
 };
 
 /// The layout of an interpreter by its own table. `None` when it has none or the table makes no sense.
 #[must_use]
 pub fn layout(memory: &dyn MemoryReader, runtime: u64, minor: u8) -> Option<Layout> {
-    let (order, base) = match minor {
+    let order = match minor {
         0..=12 => return None,
-        13 => (V3_13, layouts::known(3, 13)?),
-        14 => (V3_14, layouts::known(3, 14)?),
-        _ => (V3_15, layouts::known(3, NEWEST)?),
+        13 => V3_13,
+        14 => V3_14,
+        _ => V3_15,
     };
     let mut table = [0; TABLE_BYTES];
     memory.read(runtime, &mut table).ok()?;
     let head = head(memory, runtime)?;
-    if head.free_threaded {
-        return None;
-    }
+    let row = if head.free_threaded { layouts::free_threaded } else { layouts::known };
+    let base = row(3, minor.min(NEWEST))?;
     checked(&Table(&table), &order, &base, head.runtime_size)
+}
+
+/// The size of an interpreter's state by the table at an address.
+#[must_use]
+pub fn interpreter_size(memory: &dyn MemoryReader, runtime: u64) -> Option<u64> {
+    head(memory, runtime)?;
+    // Here in every known order.
+    memory.word(runtime.wrapping_add(V3_13.interpreter_size as u64)).ok().filter(|size| *size < MAX_OFFSET)
 }
 
 /// The words of a table, each with a bound.
@@ -196,6 +251,24 @@ fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -
     let frame = table.size(order.frame_size)?;
     let code = table.size(order.code_size)?;
     let near = |at: usize, size: u64, width: u64| usize::try_from(table.field(at, size, width)?).ok();
+    let Text::Unicode { ascii, .. } = base.text else { return None };
+    // What the rows hold and the table says too must be the same: a version that moves these has moved more.
+    let agreed = [
+        (order.object_size, base.behind_head()),
+        (order.object_type, base.object_type()),
+        (order.type_name, base.behind_head() + 8),
+        (order.text_length, base.behind_head()),
+        (order.text_state, base.behind_head() + 16),
+        (order.ascii_size, ascii),
+        (order.bytes, base.bytes),
+        (order.locals, base.frame_locals),
+    ];
+    if agreed.into_iter().any(|(at, known)| word_at(table.0, at) != Some(known)) {
+        return None;
+    }
+    let lock = table.field(order.gil_state, interpreter, 8)?;
+    let in_lock =
+        |at: usize, width: u64| usize::try_from(table.field(at, interpreter, width)?.checked_sub(lock)?).ok();
     let collector_size = table.size(order.gc_size)?;
     // The collector's part of the interpreter is packed to four bytes in some.
     let collector = table.field(order.gc, interpreter, 4)?;
@@ -203,7 +276,6 @@ fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -
     if collector.checked_add(collecting)?.checked_add(4)? > interpreter {
         return None;
     }
-    let ascii = table.size(order.ascii_size).filter(|size| *size <= 64)?;
     let layout = Layout {
         interpreters_head: table.field(order.interpreters_head, runtime_size.min(MAX_OFFSET), 8)?,
         interpreter_next: table.field(order.interpreter_next, interpreter, 8)?,
@@ -229,7 +301,21 @@ fn checked(table: &Table<'_>, order: &Order, base: &Layout, runtime_size: u64) -
         code_name: near(order.qualname, code, 8)?,
         code_lines: near(order.linetable, code, 8)?,
         code_first_line: near(order.first_line, code, 4)?,
-        text: Text::Unicode { ascii, other: ascii + 16 },
+        lock: Lock {
+            enabled: match base.lock.enabled {
+                Some(_) => Some(near(order.gil_enabled, LOCK_BYTES as u64, 4)?),
+                None => None,
+            },
+            holder: in_lock(order.gil_holder, 8)?,
+            locked: in_lock(order.gil_locked, 4)?,
+            size: base.lock.size,
+        },
+        copies: match (base.copies, order.copies) {
+            (Some(_), Some((index, array))) => {
+                Some(Copies { index: near(index, frame, 4)?, array: table.field(array, code, 8)? })
+            }
+            _ => None,
+        },
         particulars: Particulars {
             modules: table.field(order.modules, interpreter, 8)?,
             id: Some(table.field(order.interpreter_id, interpreter, 8)?),
@@ -278,6 +364,9 @@ mod tests {
         (88, 7_400),
         (96, 7_592),
         (120, 16),
+        (128, 7_736),
+        (144, 7_752),
+        (152, 7_744),
         (176, 888),
         (192, 8),
         (200, 16),
@@ -297,6 +386,13 @@ mod tests {
         (408, 136),
         (416, 68),
         (448, 208),
+        (344, 80),
+        (464, 16),
+        (472, 8),
+        (488, 24),
+        (704, 32),
+        (720, 32),
+        (728, 16),
         (736, 40),
         (752, 176),
         (760, 112),

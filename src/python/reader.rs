@@ -10,6 +10,7 @@ use foldhash::{HashMap, HashSet};
 use super::census::MachineStack;
 use super::code::Code;
 use super::greenlets::LoopClock;
+use super::layout::LOCK_BYTES;
 use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError, half_at, word_at};
 pub use super::sampler::{Counts, Pace, RawFrame, Sample};
@@ -40,6 +41,8 @@ pub enum GilHolder {
     Nobody,
     /// A thread, by its kernel id in the target's namespace.
     Thread(i32),
+    /// Nobody can: a free-threaded build that runs without the lock.
+    Absent,
     /// It could not be told.
     Unknown,
 }
@@ -119,6 +122,11 @@ impl<M: MemoryReader> StackReader<M> {
         Ok(found)
     }
 
+    /// The addresses of the states of the threads that the interpreter knows.
+    pub fn thread_states(&self) -> impl Iterator<Item = u64> + '_ {
+        self.threads.values().map(|thread| thread.state)
+    }
+
     /// The machine stacks of the threads: the mappings that hold the C library's thread structures, which stand at their
     /// tops; that of the main thread has a name.
     #[must_use]
@@ -192,9 +200,9 @@ impl<M: MemoryReader> StackReader<M> {
     pub(super) fn resolve_link(&mut self, link: &Link) -> Result<RawFrame, ReadError> {
         let layout = self.interpreter.layout;
         let number = self.resolve_code(link.code)?;
-        let code = self.sampler.codes.get(number).filter(|code| code.holds(&layout, link.instruction));
-        let code = code.ok_or(ReadError::Unmapped)?;
-        Ok(RawFrame { code: number, line: code.line(&layout, link.instruction) })
+        let code = self.sampler.codes.get(number).ok_or(ReadError::Unmapped)?;
+        let instruction = code.own_instruction(&self.memory, &layout, link.copy, link.instruction)?;
+        Ok(RawFrame { code: number, line: code.line(&layout, instruction) })
     }
 
     /// Reads the list of threads anew. The list is only taken over when it was read to its end.
@@ -245,7 +253,11 @@ impl<M: MemoryReader> StackReader<M> {
     pub fn gil_holder(&self) -> GilHolder {
         let state = match self.interpreter.gil {
             Gil::Holder(at) => self.memory.word(at),
-            Gil::OfInterpreter(at) => self.holder_of_first(at),
+            Gil::OfInterpreter(at) => match self.holder_of_first(at) {
+                Ok(None) => return GilHolder::Absent,
+                Ok(Some(state)) => Ok(state),
+                Err(why) => Err(why),
+            },
             Gil::Unknown => return GilHolder::Unknown,
         };
         match state {
@@ -256,7 +268,7 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// The lock of the first interpreter, which is the last of the list. It stays where it is as long as that lives.
-    fn holder_of_first(&self, at: u64) -> Result<u64, ReadError> {
+    fn holder_of_first(&self, at: u64) -> Result<Option<u64>, ReadError> {
         let lock = match self.gil.get() {
             0 => {
                 let first = self.interpreter_states()?.pop().ok_or(ReadError::Unmapped)?;
@@ -269,12 +281,17 @@ impl<M: MemoryReader> StackReader<M> {
         self.holder_of(lock)
     }
 
-    /// The state that holds a lock; 0 when none does. `last_holder` is only meant while `locked` is set.
-    pub(super) fn holder_of(&self, lock: u64) -> Result<u64, ReadError> {
-        let mut body = [0; 24];
+    /// The state that holds a lock, 0 when none does; `None` while the lock is not in use. `last_holder` is only meant while
+    /// `locked` is set.
+    pub(super) fn holder_of(&self, lock: u64) -> Result<Option<u64>, ReadError> {
+        let fields = self.interpreter.layout.lock;
+        let mut body = [0; LOCK_BYTES];
         self.memory.read(lock, &mut body)?;
-        let locked = half_at(&body, 16).unwrap_or(0) as i32;
-        Ok(if locked == 1 { word_at(&body, 8).unwrap_or(0) } else { 0 })
+        if fields.enabled.is_some_and(|enabled| half_at(&body, enabled) == Some(0)) {
+            return Ok(None);
+        }
+        let locked = half_at(&body, fields.locked).unwrap_or(0) as i32;
+        Ok(Some(if locked == 1 { word_at(&body, fields.holder).unwrap_or(0) } else { 0 }))
     }
 
     /// The frames of the last reading, innermost first.

@@ -169,7 +169,7 @@ impl Sampler {
             }
             if !reading.grown
                 && thread.complete == reading.complete
-                && let Some(sample) = self.same_as_before(layout, thread)
+                && let Some(sample) = self.same_as_before(memory, layout, thread)
             {
                 return Ok(sample);
             }
@@ -202,7 +202,12 @@ impl Sampler {
     }
 
     /// Whether the chain is the one that was accepted last, of which the innermost function may have gone on.
-    fn same_as_before(&mut self, layout: &Layout, thread: &mut Thread) -> Option<Sample> {
+    fn same_as_before(
+        &mut self,
+        memory: &dyn MemoryReader,
+        layout: &Layout,
+        thread: &mut Thread,
+    ) -> Option<Sample> {
         let chain = self.walker.chain();
         if chain == thread.chain {
             return Some(thread.shown(Sample::Unchanged));
@@ -211,8 +216,9 @@ impl Sampler {
             return None;
         }
         let (link, named) = (chain.first()?, thread.named.first_mut()?);
-        let code = self.codes.get(named.code?).filter(|code| code.holds(layout, link.instruction))?;
-        let frame = frame(layout, link, named.code?, code);
+        let code = self.codes.get(named.code?)?;
+        let instruction = code.own_instruction(memory, layout, link.copy, link.instruction).ok()?;
+        let frame = frame(layout, link, instruction, named.code?, code);
         // One that is to be shown now and was not before, or the other way round, is a change of the stack.
         let shown = thread.frames.first_mut().filter(|_| named.frame.is_some() && frame.is_some())?;
         let sample = if named.frame == frame { Sample::Unchanged } else { Sample::Changed };
@@ -262,7 +268,7 @@ impl Sampler {
         let deeper = chain.len().saturating_sub(before.len());
         let shallower = before.len().saturating_sub(chain.len());
         let before = std::iter::repeat_n(None, deeper).chain(before.iter().skip(shallower).map(Some));
-        for (link, old) in chain.iter().zip(before) {
+        for (depth, (link, old)) in chain.iter().zip(before).enumerate() {
             let same = old.filter(|old| (old.link.address, old.link.code) == (link.address, link.code));
             let number = match same.and_then(|old| old.code) {
                 _ if link.owner == Owner::Interpreter => {
@@ -272,12 +278,15 @@ impl Sampler {
                 Some(number) => number,
                 None => self.codes.resolve(memory, layout, link.code)?,
             };
-            // The header of a frame that is being made may belong to two functions.
-            let code = self.codes.get(number).filter(|code| code.holds(layout, link.instruction));
-            let code = code.ok_or(ReadError::Unmapped)?;
+            let code = self.codes.get(number).ok_or(ReadError::Unmapped)?;
+            let instruction = code.own_instruction(memory, layout, link.copy, link.instruction)?;
+            // Where a copy begins could not be seen before: its first instruction calls nobody.
+            if link.copy != 0 && depth > 0 && code.is_first(layout, instruction) {
+                return Err(ReadError::Unmapped);
+            }
             let frame = match same.filter(|old| old.link == *link) {
                 Some(old) => old.frame,
-                None => frame(layout, link, number, code),
+                None => frame(layout, link, instruction, number, code),
             };
             self.named.push(Named { link: *link, code: Some(number), frame });
         }
@@ -286,7 +295,7 @@ impl Sampler {
 }
 
 /// What is shown of a frame: nothing of one that has not begun to run its function, as the interpreter does not either.
-fn frame(layout: &Layout, link: &Link, number: u32, code: &Code) -> Option<RawFrame> {
-    let begun = link.owner == Owner::Generator || code.has_begun(layout, link.instruction);
-    begun.then(|| RawFrame { code: number, line: code.line(layout, link.instruction) })
+fn frame(layout: &Layout, link: &Link, instruction: u64, number: u32, code: &Code) -> Option<RawFrame> {
+    let begun = link.owner == Owner::Generator || code.has_begun(layout, instruction);
+    begun.then(|| RawFrame { code: number, line: code.line(layout, instruction) })
 }

@@ -31,7 +31,7 @@ impl<M: MemoryReader> StackReader<M> {
     /// `self` is the first variable of the frame; it has a configuration, that a dictionary of settings, each with a value.
     fn settings_of(&self, frame: u64) -> Result<Option<Held>, ReadError> {
         let (version, layout) = (self.interpreter().version, self.interpreter().layout);
-        let objects = objects::of(version.major, version.minor);
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
         let blocks = Blocks::new(self.memory());
         let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
         let arbiter = blocks.word(frame.wrapping_add(layout.frame_locals))? & layout.reference_mask;

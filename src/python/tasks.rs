@@ -51,7 +51,7 @@ pub struct Tasks {
 enum Awaitable {
     /// A coroutine or generator: it has a frame.
     Generator,
-    /// It wraps another one, at 16.
+    /// It wraps another one, first thing behind its head.
     Wrapper,
     /// The end.
     Other,
@@ -80,10 +80,10 @@ impl Tasks {
         }
         let mut here = coroutine;
         for step in 0..MAX_STEPS {
-            match self.what(memory, objects, here)? {
+            match self.what(memory, layout, objects, here)? {
                 Awaitable::Other if step == 0 => return Err(ReadError::Unmapped),
                 Awaitable::Other => break,
-                Awaitable::Wrapper => here = memory.word(here.wrapping_add(16))?,
+                Awaitable::Wrapper => here = memory.word(here.wrapping_add(layout.behind_head()))?,
                 Awaitable::Generator => {
                     let Some((frame, executing, waits)) = frame(memory, objects, here)? else { break };
                     way.frames.push(frame);
@@ -113,10 +113,11 @@ impl Tasks {
     fn what(
         &mut self,
         memory: &dyn MemoryReader,
+        layout: &Layout,
         objects: &Objects,
         object: u64,
     ) -> Result<Awaitable, ReadError> {
-        let kind = memory.word(object.wrapping_add(8))?;
+        let kind = memory.word(object.wrapping_add(layout.object_type()))?;
         if let Some(known) = self.names.get(&kind) {
             return Ok(*known);
         }

@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use super::attributes::Looking;
 use super::heap::Blocks;
 use super::kinds::type_name;
-use super::layout::{CollectingAt, HandledAt, LOCK_SIZE};
+use super::layout::{CollectingAt, HandledAt};
 use super::locate::{Gil, Interpreter};
 use super::memory::{MemoryReader, ReadError};
 use super::object;
 use super::objects::{self, Integers};
-use super::reader::StackReader;
+use super::reader::{GilHolder, StackReader};
 use super::types::{self, Types, type_at};
 use super::values::integer;
 
@@ -81,8 +81,8 @@ impl<M: MemoryReader> StackReader<M> {
     /// What `threading` of an interpreter says of its threads.
     fn names(&self, interpreter: u64) -> Result<HashMap<u64, Named>, ReadError> {
         let version = self.interpreter().version;
-        let objects = objects::of(version.major, version.minor);
         let layout = self.interpreter().layout;
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
         // Hundreds of names are compared; what was read for one serves the next ones.
         let blocks = Blocks::new(self.memory());
         let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
@@ -148,7 +148,7 @@ impl<M: MemoryReader> StackReader<M> {
 
     fn looking<R>(&self, look: impl FnOnce(&Looking<'_>) -> R) -> R {
         let Interpreter { version, layout, .. } = self.interpreter();
-        let objects = objects::of(version.major, version.minor);
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
         look(&Looking { memory: self.memory(), layout, objects: &objects })
     }
 
@@ -231,7 +231,7 @@ impl<M: MemoryReader> StackReader<M> {
             }
             Gil::Unknown => return Vec::new(),
         };
-        let states = locks.iter().filter_map(|lock| self.holder_of(*lock).ok());
+        let states = locks.iter().filter_map(|lock| self.holder_of(*lock).ok().flatten());
         states.filter_map(|state| self.thread_of(state)).collect()
     }
 
@@ -251,7 +251,12 @@ impl<M: MemoryReader> StackReader<M> {
     #[must_use]
     pub fn lock_ranges(&self) -> Vec<std::ops::Range<u64>> {
         let interpreter = self.interpreter();
-        let own = self.locks().into_iter().map(|lock| lock..lock.saturating_add(LOCK_SIZE));
+        // Without a lock nobody waits for it.
+        if self.gil_holder() == GilHolder::Absent {
+            return Vec::new();
+        }
+        let own =
+            self.locks().into_iter().map(|lock| lock..lock.saturating_add(interpreter.layout.lock.size));
         std::iter::once(interpreter.runtime_start..interpreter.runtime_end).chain(own).collect()
     }
 }

@@ -150,8 +150,8 @@ impl Values<'_> {
     /// A string's characters, as many as are looked at; `None` for a form that is not read.
     fn string(&mut self, object: u64) -> Result<Option<String>, ReadError> {
         let memory = self.looking.memory;
-        if self.looking.layout.text != Text::Bytes
-            && memory.half(self.looking.behind_head(object).wrapping_add(16))? & 32 == 0
+        if let Text::Unicode { packing, .. } = self.looking.layout.text
+            && memory.half(self.looking.behind_head(object).wrapping_add(16))? >> packing & 8 == 0
         {
             return Ok(None);
         }

@@ -78,7 +78,7 @@ impl Fake {
     }
 
     fn text(&self, object: u64) -> Result<String, ReadError> {
-        let (layout, objects) = (layouts::known(3, 12).unwrap(), objects::of(3, 12));
+        let (layout, objects) = (layouts::known(3, 12).unwrap(), objects::of(3, 12, 0));
         let looking = Looking { memory: self, layout: &layout, objects: &objects };
         Values { looking, types: &mut Types::default(), discretion: &mask::Values::Masked }.text(object)
     }

@@ -35,6 +35,8 @@ pub struct Link {
     pub code: u64,
     /// What tells the instruction: an index or an address.
     pub instruction: u64,
+    /// Number of the copy that it is in, where threads have copies of their own; 0 otherwise.
+    pub copy: u32,
     /// Whose it is.
     pub owner: Owner,
     /// Whether it is as a frame that has called another one must be.
@@ -48,12 +50,16 @@ impl Link {
     #[must_use]
     pub fn parse(layout: &Layout, address: u64, header: &[u8]) -> Option<Self> {
         let code = word_at(header, layout.frame_code)? & layout.reference_mask;
+        let copy = match layout.copies {
+            Some(copies) => half_at(header, copies.index)?,
+            None => 0,
+        };
         let (instruction, begun) = match layout.instruction {
             Instruction::Index { at, .. } => (u64::from(half_at(header, at)?), true),
             Instruction::Pointer { at, code: first } => {
                 let instruction = word_at(header, at)?;
                 // The first instruction calls nobody.
-                (instruction, instruction > code.wrapping_add(first))
+                (instruction, copy != 0 || instruction > code.wrapping_add(first))
             }
         };
         let owner = layout.frame_owner.and_then(|at| header.get(at)).copied().unwrap_or(0);
@@ -72,6 +78,7 @@ impl Link {
             previous: word_at(header, layout.frame_previous)?,
             code,
             instruction,
+            copy,
             owner: match owner {
                 own if own >= layout.internal_owner => Owner::Interpreter,
                 1 => Owner::Generator,

@@ -9,12 +9,28 @@ use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 use stallscope::observe::memory::Memory;
 use stallscope::python::StackReader;
 use stallscope::python::locate::locate;
-use stallscope::target::maps;
+use stallscope::target::maps::{self, Mapping};
 
 const VERSIONS: [&str; 9] =
     ["2.7.18", "3.6.15", "3.7.16", "3.8.18", "3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0"];
 /// A Debian of its own, made by `tests/run`: newer interpreters, another C library, another root.
 pub const SID: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sid");
+
+/// Free-threaded builds, which no distribution packages: those that pyenv or uv have made, or `tests/run`.
+const FREE_THREADED: [&str; 3] = ["3.13t", "3.14t", "3.15t"];
+
+/// Where a free-threaded build may be.
+fn free_threaded(version: &str, home: &Path) -> PathBuf {
+    let program = format!("python{version}");
+    let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/free-threaded/bin")).join(&program);
+    let made = [home.join(".pyenv/versions"), home.join(".local/share/uv/python")]
+        .into_iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path().join("bin")))
+        .chain(["/usr/local/bin".into(), "/usr/bin".into()]);
+    let mut all = std::iter::once(own.clone()).chain(made.map(|folder| folder.join(&program)));
+    all.find(|path| path.exists()).unwrap_or(own)
+}
 
 /// An interpreter and how to run it.
 pub struct Python {
@@ -50,6 +66,7 @@ pub fn interpreters() -> Vec<Python> {
             Python { name: format!("sid's {minor}"), program, root: Some(SID), packages: None },
         ));
     }
+    all.extend(FREE_THREADED.map(|version| plain(version, free_threaded(version, &home))));
     all.retain(|(path, python)| {
         let here = path.exists();
         if !here {
@@ -58,6 +75,21 @@ pub fn interpreters() -> Vec<Python> {
         here
     });
     all.into_iter().map(|(_, python)| python).collect()
+}
+
+impl Python {
+    /// Whether it is a free-threaded build.
+    pub fn free_threaded(&self) -> bool {
+        self.name.ends_with('t')
+    }
+
+    /// With its interpreter lock put to use, where that is not so anyway.
+    pub fn with_lock(mut self) -> Self {
+        if self.free_threaded() {
+            self.program.extend(["-X", "gil=1"].map(str::to_owned));
+        }
+        self
+    }
 }
 
 /// A Python program that says one line when it is ready and ends when its input does.
@@ -92,11 +124,15 @@ impl Program {
         self.child.id() as i32
     }
 
+    pub fn mappings(&self) -> Vec<Mapping> {
+        let dir = ProcDir::open(self.pid(), &FileBudget::new(16)).unwrap();
+        maps::of(&dir).unwrap()
+    }
+
     pub fn reader(&self) -> StackReader<Memory> {
         let dir = ProcDir::open(self.pid(), &FileBudget::new(16)).unwrap();
-        let text = dir.read("maps", 16 << 20).unwrap();
         let memory = Memory::open(&dir).unwrap();
-        let interpreter = locate(&maps::parse(&String::from_utf8_lossy(&text)), &memory).unwrap();
+        let interpreter = locate(&self.mappings(), &memory).unwrap();
         let mut reader = StackReader::new(interpreter, memory);
         reader.refresh_threads().unwrap();
         reader

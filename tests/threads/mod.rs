@@ -363,7 +363,7 @@ os.read(0, 1)
 
 #[test]
 fn who_has_the_interpreter_lock_and_who_waits_for_it_is_told() {
-    for python in interpreters() {
+    for python in interpreters().into_iter().map(Python::with_lock) {
         let version = &python.name;
         let program = Program::start(&python, CONTENDING);
         // The lock changes hands all the time: many looks may meet a moment when nobody waits, never all.

@@ -19,7 +19,10 @@ impl Recorder<'_> {
         let mut python: Option<Python> = None;
         if self.options.level != Level::Proc {
             match Python::attach(&member.dir, &maps) {
-                Ok(found) => python = Some(found),
+                Ok(found) => {
+                    self.records.extend(found.unseen(pid).map(Record::Blind));
+                    python = Some(found);
+                }
                 Err(NoPython::Denied) => self.denied.add(&member.dir, &[Part::Stacks]),
                 Err(why) => self.records.extend(why.blind_spot(pid).map(Record::Blind)),
             }

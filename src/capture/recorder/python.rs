@@ -81,6 +81,36 @@ impl Python {
         Ok(Self { reader, stacks: HashMap::default(), last: HashMap::default(), key: Vec::new() })
     }
 
+    /// What of it cannot be seen, as the report says it.
+    #[must_use]
+    pub fn unseen(&self, pid: i32) -> Option<BlindSpot> {
+        let python = self.reader.interpreter();
+        let what = match (python.unseen.greenlets, python.unseen.tasks) {
+            (false, false) => return None,
+            (true, false) => "greenlets",
+            (false, true) => "asyncio tasks",
+            (true, true) => "greenlets and asyncio tasks",
+        };
+        let name = python.name();
+        if python.newer_than_known() {
+            return Some(BlindSpot {
+                what: format!("{what} of process {pid}"),
+                why: format!(
+                    "Python {name} is newer than this tool: its own table tells of threads and frames, not of {what}"
+                ),
+                remedy: "a newer stallscope may know this interpreter; its threads and their stacks are read"
+                    .into(),
+            });
+        }
+        Some(BlindSpot {
+            what: format!("{what} of process {pid}"),
+            why: format!("Python {name} is a free-threaded build: no list leads to its {what}"),
+            remedy:
+                "its threads and their stacks are read; who waits in a loop shows on a build with the lock"
+                    .into(),
+        })
+    }
+
     /// Reads the list of threads anew; an inconsistent list leaves the old one.
     pub fn refresh(&mut self) {
         let _ = self.reader.refresh_threads();
@@ -171,7 +201,9 @@ impl Python {
     ) -> Option<TasksSeen> {
         let asked = Asked { stacks: &[], most, most_bytes: u64::MAX, search: None, lists: true };
         let census = self.reader.census(&asked);
-        if !census.complete {
+        let unseen = self.reader.interpreter().unseen;
+        // A count that leaves some out would say that nobody waits.
+        if !census.complete || unseen.greenlets || unseen.tasks {
             return None;
         }
         let mut groups: HashMap<Place, (String, u64)> = HashMap::default();
@@ -233,10 +265,14 @@ impl Python {
     pub fn facts(&self) -> PythonFacts {
         let interpreter = self.reader.interpreter();
         PythonFacts {
-            version: interpreter.version.to_string(),
+            version: interpreter.name(),
             implementation: "cpython".into(),
             runtime_start: interpreter.runtime_start,
-            runtime_end: interpreter.runtime_end,
+            // Without a lock no futex is the lock's.
+            runtime_end: match self.reader.gil_holder() {
+                GilHolder::Absent => interpreter.runtime_start,
+                _ => interpreter.runtime_end,
+            },
         }
     }
 

@@ -187,7 +187,8 @@ impl Watched {
                 sample.holds_gil = match holder {
                     GilHolder::Nobody => Some(false),
                     GilHolder::Thread(tid) => Some(Some(tid) == ns_tid),
-                    GilHolder::Unknown => None,
+                    // Nobody holds it and nobody waits for it: there is nothing to tell.
+                    GilHolder::Absent | GilHolder::Unknown => None,
                 };
             }
         }

@@ -87,7 +87,7 @@ fn python(dir: &ProcDir) -> Option<String> {
     let mappings = maps::of(dir).ok()?;
     let memory = Memory::open(dir).ok()?;
     Some(match locate(&mappings, &memory) {
-        Ok(interpreter) => format!("CPython {}: its stacks can be read", interpreter.version),
+        Ok(interpreter) => format!("CPython {}: its stacks can be read", interpreter.name()),
         Err(NoInterpreter::NotPython) => "none: it runs no Python".into(),
         Err(why) => format!("cannot be read: {why}"),
     })
