@@ -117,7 +117,12 @@ pub const SECOND: &[Fault] = &[
     },
     Fault {
         subcause: "dns",
-        ..second("second_off_dns", "second_off_dns", "a name that is looked up at a silent name server", OFF)
+        ..second(
+            "second_off_dns",
+            "second_off_dns",
+            "a name that is looked up at a silent name server",
+            BACKEND,
+        )
     },
     Fault {
         subcause: "upstream",
