@@ -5,7 +5,7 @@
 //! listens on the loopback address only and is ended by whoever started it.
 
 pub mod faults;
-mod faults_second;
+pub mod faults_second;
 pub mod http;
 pub mod load;
 pub mod process;
