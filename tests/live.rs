@@ -12,6 +12,8 @@ mod asyncio;
 mod eventlet;
 #[path = "live/gevent.rs"]
 mod gevent;
+#[path = "live/oracle.rs"]
+mod oracle;
 #[path = "live/other.rs"]
 mod other;
 #[path = "live/slots.rs"]

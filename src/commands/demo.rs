@@ -66,7 +66,7 @@ fn show(portal: &Portal, fault: &Fault) -> Result<u8> {
         at_most: Duration::from_mins(1),
     });
     step(&format!("the fault: {}", fault.what));
-    trigger(portal, fault, FAULT_SECONDS);
+    let _held = trigger(portal, fault, FAULT_SECONDS);
     step(&format!("stallscope {}", portal.arbiter_pid));
     let pid = portal.arbiter_pid.to_string();
     let cli = Cli::try_parse_from(["stallscope", &pid]).map_err(|e| super::usage(&e))?;

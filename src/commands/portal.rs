@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::cli::{Format, PortalAction, PortalFaultsArgs, PortalUpArgs, StackArg};
 use crate::error::{Error, ErrorKind, Result};
-use crate::portal::faults::{self, FAULTS, Fault};
+use crate::portal::faults::{self, Client, Fault, Set};
+use crate::portal::load::Held;
 use crate::portal::server::{self, Options, Portal};
 use crate::portal::{Stack, http};
 use crate::report::output::write_quietly;
@@ -43,6 +44,14 @@ struct Answer<'a> {
 fn up(args: &PortalUpArgs) -> Result<u8> {
     let fault =
         args.fault.as_deref().map(|name| find(name, &args.worker_class, args.stack.into())).transpose()?;
+    if let Some(fault) = fault.filter(|f| f.client != Client::Asks) {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("{} needs a client that stays", fault.name),
+            "this command ends as soon as the portal is up".to_owned(),
+        )
+        .remedy(format!("stallscope demo {}", fault.name)));
+    }
     // Whoever interrupts it gets nothing half.
     crate::observe::signals::hold();
     let mut portal = Portal::up(
@@ -62,7 +71,8 @@ fn up(args: &PortalUpArgs) -> Result<u8> {
         &mut |line| tell(line),
     )?;
     if let Some(fault) = fault {
-        trigger(&portal, fault, 120);
+        // A client that stays was refused above: nothing is held.
+        drop(trigger(&portal, fault, 120));
     }
     let answer = Answer {
         arbiter_pid: portal.arbiter_pid,
@@ -101,13 +111,14 @@ fn down(dir: Option<&std::path::Path>) -> Result<u8> {
 
 fn list(args: &PortalFaultsArgs) -> Result<u8> {
     let text = match args.format {
-        Format::Json => serde_json::to_string_pretty(FAULTS).map_or_else(|e| e.to_string(), |t| t + "\n"),
+        Format::Json => serde_json::to_string_pretty(&faults::all().collect::<Vec<_>>())
+            .map_or_else(|e| e.to_string(), |t| t + "\n"),
         Format::Text => {
             let mut text = String::from(
                 "stallscope portal up --worker-class CLASS --fault NAME, or GET /fault/NAME?seconds=N\n\n",
             );
-            for fault in FAULTS {
-                let _ = writeln!(text, "{}\n    {}", fault.name, fault.what);
+            for fault in faults::all() {
+                let _ = writeln!(text, "{}\n    {}{}", fault.name, fault.what, note(fault));
                 for (class, code) in fault.expected {
                     let _ = writeln!(text, "    {class:<9} {code}");
                 }
@@ -117,6 +128,16 @@ fn list(args: &PortalFaultsArgs) -> Result<u8> {
     };
     write_quietly(&mut std::io::stdout(), &text)?;
     Ok(0)
+}
+
+/// What kind of fault it is, where that is not plain.
+fn note(fault: &Fault) -> String {
+    match fault.set {
+        Set::First => String::new(),
+        Set::Second if fault.family == fault.name => " (held out from the making of the rules)".into(),
+        Set::Second => format!(" (held out from the making of the rules; like {})", fault.family),
+        Set::Control => " (no fault)".into(),
+    }
 }
 
 /// A fault that a worker class knows.
@@ -136,9 +157,14 @@ pub fn find(name: &str, worker_class: &str, stack: Stack) -> Result<&'static Fau
     Ok(fault)
 }
 
-/// Asks for a fault, as often as it needs. Those that block are not waited for.
-pub fn trigger(portal: &Portal, fault: &Fault, seconds: u32) {
+/// Asks for a fault, as often as it needs. Those that block are not waited for. Gives the connections that must be kept
+/// for the fault to last: none, unless its client is what is wrong.
+#[must_use]
+pub fn trigger(portal: &Portal, fault: &Fault, seconds: u32) -> Held {
     let path = fault.path(seconds);
+    if fault.client != Client::Asks {
+        return Held::new(portal.direct, fault.client, &path, fault.requests).unwrap_or_default();
+    }
     let patience = Duration::from_secs(u64::from(seconds) + 5);
     for _ in 0..fault.requests {
         let Ok(mut client) = http::Client::connect(portal.direct, patience) else { continue };
@@ -152,6 +178,7 @@ pub fn trigger(portal: &Portal, fault: &Fault, seconds: u32) {
             std::thread::spawn(move || client.answer());
         }
     }
+    Held::default()
 }
 
 /// A line for the person who waits.

@@ -1,16 +1,56 @@
 //! What can go wrong in the portal, and the verdict that it must get: data.
+//!
+//! Each fault of the first set has a second implementation or more with another cause in code and the same true verdict
+//! ([`super::faults_second`]): the rules were made with the first in sight and have never seen the second. A verdict
+//! here is the truth about what was done to the server, and not what the tool says of it.
 
 use serde::Serialize;
+
+pub use super::faults_second::{CONTROLS, SECOND};
+
+/// Which set a fault belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Set {
+    /// The rules were made with it in sight.
+    First,
+    /// The rules have never seen it.
+    Second,
+    /// No fault at all: what only looks like one.
+    Control,
+}
+
+/// What the client of a fault does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Client {
+    /// Asks and waits for the answer.
+    Asks,
+    /// Connects and says nothing.
+    Silent,
+    /// Sends half a request.
+    Half,
+    /// Asks, and does not read the answer.
+    SlowReader,
+}
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// Its name in the address `/fault/NAME`.
     pub name: &'static str,
+    /// Which set it belongs to.
+    pub set: Set,
+    /// Name of the first fault of its kind: it pairs first and second implementations.
+    pub family: &'static str,
     /// What it does.
     pub what: &'static str,
     /// Expected verdict by worker class; a class that is not listed does not know the fault.
     pub expected: &'static [(&'static str, &'static str)],
+    /// The true cause below the verdict; empty where none is claimed.
+    pub subcause: &'static str,
+    /// What its client does.
+    pub client: Client,
     /// Whether it goes on after its request was answered.
     pub background: bool,
     /// Requests that it takes at once to show.
@@ -22,11 +62,21 @@ const fn fault(
     what: &'static str,
     expected: &'static [(&'static str, &'static str)],
 ) -> Fault {
-    Fault { name, what, expected, background: false, requests: 1 }
+    Fault {
+        name,
+        set: Set::First,
+        family: name,
+        what,
+        expected,
+        subcause: "",
+        client: Client::Asks,
+        background: false,
+        requests: 1,
+    }
 }
 
 /// Blocks a loop off the processor, or holds the only slot.
-const OFF: &[(&str, &str)] = &[
+pub(super) const OFF: &[(&str, &str)] = &[
     ("gevent", "loop_blocked_off_cpu"),
     ("eventlet", "loop_blocked_off_cpu"),
     ("uvicorn", "loop_blocked_off_cpu"),
@@ -35,7 +85,7 @@ const OFF: &[(&str, &str)] = &[
     ("builtin", "loop_blocked_off_cpu"),
 ];
 /// Blocks a loop on the processor.
-const ON: &[(&str, &str)] = &[
+pub(super) const ON: &[(&str, &str)] = &[
     ("gevent", "loop_blocked_on_cpu"),
     ("eventlet", "loop_blocked_on_cpu"),
     ("uvicorn", "loop_blocked_on_cpu"),
@@ -44,9 +94,20 @@ const ON: &[(&str, &str)] = &[
     ("builtin", "loop_blocked_on_cpu"),
 ];
 
-/// All faults.
+/// Blocks a loop in calls to a backend, which is what a slot is for.
+pub(super) const BACKEND: &[(&str, &str)] = &[
+    ("gevent", "loop_blocked_off_cpu"),
+    ("eventlet", "loop_blocked_off_cpu"),
+    ("uvicorn", "loop_blocked_off_cpu"),
+    ("tornado", "loop_blocked_off_cpu"),
+    ("sync", "waiting_upstream"),
+    ("builtin", "loop_blocked_off_cpu"),
+];
+
+/// The first set.
 pub const FAULTS: &[Fault] = &[
     Fault {
+        subcause: "ready_fd_undrained",
         background: true,
         ..fault(
             "spin_watcher",
@@ -68,6 +129,7 @@ pub const FAULTS: &[Fault] = &[
         )
     },
     Fault {
+        subcause: "busy_wait",
         background: true,
         ..fault(
             "spin_sleep0",
@@ -75,33 +137,31 @@ pub const FAULTS: &[Fault] = &[
             &[("gevent", "hot_spin"), ("eventlet", "hot_spin"), ("uvicorn", "hot_spin")],
         )
     },
-    fault("block_sleep", "a plain sleep in a request", OFF),
-    fault(
-        "block_upstream",
-        "a driver that waits for a silent backend in blocking calls",
-        &[
-            ("gevent", "loop_blocked_off_cpu"),
-            ("eventlet", "loop_blocked_off_cpu"),
-            ("uvicorn", "loop_blocked_off_cpu"),
-            ("tornado", "loop_blocked_off_cpu"),
-            ("sync", "waiting_upstream"),
-            ("builtin", "loop_blocked_off_cpu"),
-        ],
-    ),
-    fault(
-        "block_sqlite_lock",
-        "a database file that somebody else has locked",
-        &[
-            ("gevent", "loop_blocked_off_cpu"),
-            ("eventlet", "loop_blocked_off_cpu"),
-            ("uvicorn", "loop_blocked_off_cpu"),
-            ("sync", "loop_blocked_off_cpu"),
-        ],
-    ),
-    fault("block_flock", "a file lock that another process holds", OFF),
-    fault("block_subprocess", "a child process that is waited for", OFF),
+    Fault { subcause: "sleep", ..fault("block_sleep", "a plain sleep in a request", OFF) },
+    Fault {
+        subcause: "upstream",
+        ..fault("block_upstream", "a driver that waits for a silent backend in blocking calls", BACKEND)
+    },
+    Fault {
+        subcause: "database_file",
+        ..fault(
+            "block_sqlite_lock",
+            "a database file that somebody else has locked",
+            &[
+                ("gevent", "loop_blocked_off_cpu"),
+                ("eventlet", "loop_blocked_off_cpu"),
+                ("uvicorn", "loop_blocked_off_cpu"),
+                ("sync", "loop_blocked_off_cpu"),
+            ],
+        )
+    },
+    Fault { subcause: "file_lock", ..fault("block_flock", "a file lock that another process holds", OFF) },
+    Fault { subcause: "subprocess", ..fault("block_subprocess", "a child process that is waited for", OFF) },
     fault("cpu_python", "pure Python that does not yield", ON),
-    fault("cpu_pbkdf2", "native code that lets the interpreter lock go", ON),
+    Fault {
+        subcause: "native_gil_released",
+        ..fault("cpu_pbkdf2", "native code that lets the interpreter lock go", ON)
+    },
     fault("cpu_regex", "a regular expression that backtracks without end", ON),
     Fault {
         requests: 8,
@@ -150,10 +210,15 @@ pub const FAULTS: &[Fault] = &[
     Fault { requests: 8, ..fault("deadlock", "locks that nobody will release", &[("gthread", "deadlock")]) },
 ];
 
+/// All of them: the first set, the second, and the controls.
+pub fn all() -> impl Iterator<Item = &'static Fault> {
+    FAULTS.iter().chain(SECOND).chain(CONTROLS)
+}
+
 /// A fault by its name.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Fault> {
-    FAULTS.iter().find(|f| f.name == name)
+    all().find(|f| f.name == name)
 }
 
 impl Fault {
@@ -163,6 +228,7 @@ impl Fault {
         let handler = match self.name {
             "gil_contention" => "cpu_python",
             "upstream_slots" => "block_upstream",
+            "second_client_silent" | "second_client_half" => return "/register".into(),
             other => other,
         };
         format!("/fault/{handler}?seconds={seconds}")
@@ -177,19 +243,54 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// Where handlers live.
+    fn python() -> String {
+        let handlers = |name: &str| {
+            let own = ["faults.py", "controls.py"].contains(&name);
+            own || (name.starts_with("second_") && !name.contains("async"))
+        };
+        crate::portal::FILES.iter().filter(|(name, _)| handlers(name)).map(|(_, text)| *text).collect()
+    }
 
     #[test]
     fn every_fault_has_a_handler_and_every_verdict_a_name() {
-        let python = include_str!("../../fixtures/portal/faults.py");
-        for fault in FAULTS {
+        let python = python();
+        for fault in all() {
             let path = fault.path(1);
-            let handler = path.trim_start_matches("/fault/").split('?').next().unwrap();
-            assert!(python.contains(&format!("def {handler}(")), "{handler}");
+            if let Some(handler) = path.strip_prefix("/fault/").and_then(|p| p.split('?').next()) {
+                assert!(python.contains(&format!("def {handler}(")), "{handler}");
+            }
+            assert!(!fault.expected.is_empty(), "{}", fault.name);
             for (_, code) in fault.expected {
                 let parsed: Result<crate::diagnose::model::Code, _> = serde_json::from_value((*code).into());
                 assert!(parsed.is_ok(), "{code}");
             }
+        }
+    }
+
+    #[test]
+    fn every_handler_of_the_second_set_is_a_fault() {
+        let python = python();
+        let handlers = python.lines().filter_map(|l| l.strip_prefix("def ")?.split('(').next());
+        let second = handlers.filter(|h| h.starts_with("second_") || h.starts_with("control_"));
+        let known: BTreeSet<&str> = all().map(|f| f.name).collect();
+        let unknown: Vec<&str> = second.filter(|h| !known.contains(h) && *h != "second_callback").collect();
+        assert_eq!(unknown, [""; 0]);
+    }
+
+    #[test]
+    fn names_are_unique_and_a_family_is_that_of_a_fault() {
+        let names: BTreeSet<&str> = all().map(|f| f.name).collect();
+        assert_eq!(names.len(), all().count());
+        for fault in all() {
+            let head = by_name(fault.family).unwrap_or_else(|| panic!("{}", fault.family));
+            assert_eq!(head.family, head.name, "a family is called after its first fault");
+            assert_eq!(fault.set == Set::Second, fault.name.starts_with("second_"), "{}", fault.name);
+            assert_eq!(fault.set == Set::Control, fault.name.starts_with("control_"), "{}", fault.name);
         }
     }
 }

@@ -1,12 +1,18 @@
-//! Load on the portal: some connections that ask for a page again and again, until stopped or a deadline.
+//! Load on the portal: some connections that ask for a page again and again, until stopped or a deadline; and clients
+//! that hold a connection and do not do their part.
 
-use std::net::SocketAddr;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::faults;
 use super::http::Client;
+
+/// How long a held connection may take to be made.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How to load.
 #[derive(Debug, Clone)]
@@ -107,4 +113,78 @@ fn ask(plan: &Plan, stop: &AtomicBool, began: Instant) -> Vec<f64> {
         }
     }
     times
+}
+
+/// Connections that are held; they end when dropped.
+#[derive(Debug, Default)]
+pub struct Held {
+    streams: Vec<TcpStream>,
+}
+
+impl Held {
+    /// Connects as often as is asked and behaves as that kind of client does, up to the point where it would go on.
+    pub fn new(
+        address: SocketAddr,
+        client: faults::Client,
+        path: &str,
+        connections: u32,
+    ) -> io::Result<Self> {
+        let streams = (0..connections).map(|_| {
+            let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            let whole = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let said = match client {
+                faults::Client::Silent => "",
+                faults::Client::Half => whole.split_at(whole.len() / 2).0,
+                faults::Client::Asks | faults::Client::SlowReader => &whole,
+            };
+            stream.write_all(said.as_bytes())?;
+            Ok(stream)
+        });
+        Ok(Self { streams: streams.collect::<io::Result<_>>()? })
+    }
+
+    /// How many are held.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What a server gets from such a client until it goes away.
+    fn said(client: faults::Client) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let held = Held::new(listener.local_addr().unwrap(), client, "/page", 2).unwrap();
+        assert_eq!(held.len(), 2);
+        drop(held);
+        let texts = (0..2).map(|_| {
+            let mut text = String::new();
+            listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
+            text
+        });
+        let texts: Vec<String> = texts.collect();
+        assert_eq!(texts[0], texts[1]);
+        texts[0].clone()
+    }
+
+    #[test]
+    fn clients_that_do_not_do_their_part() {
+        assert_eq!(said(faults::Client::Silent), "");
+        let half = said(faults::Client::Half);
+        assert!(half.starts_with("GET /page HTTP/1.1\r\n") && !half.contains("\r\n\r\n"), "{half}");
+        assert!(said(faults::Client::SlowReader).ends_with("\r\n\r\n"));
+    }
 }

@@ -5,6 +5,7 @@
 //! listens on the loopback address only and is ended by whoever started it.
 
 pub mod faults;
+pub mod faults_second;
 pub mod http;
 pub mod load;
 pub mod process;
@@ -19,9 +20,20 @@ use crate::error::{Error, ErrorKind, Result};
 const FILES: &[(&str, &str)] = &[
     ("app.py", include_str!("../../fixtures/portal/app.py")),
     ("asgi.py", include_str!("../../fixtures/portal/asgi.py")),
+    ("backend.py", include_str!("../../fixtures/portal/backend.py")),
     ("builtin.py", include_str!("../../fixtures/portal/builtin.py")),
+    ("controls.py", include_str!("../../fixtures/portal/controls.py")),
     ("faults.py", include_str!("../../fixtures/portal/faults.py")),
+    ("faults_second.py", include_str!("../../fixtures/portal/faults_second.py")),
     ("gunicorn.conf.py", include_str!("../../fixtures/portal/gunicorn.conf.py")),
+    ("inherited.py", include_str!("../../fixtures/portal/inherited.py")),
+    ("oracle.py", include_str!("../../fixtures/portal/oracle.py")),
+    ("patched.py", include_str!("../../fixtures/portal/patched.py")),
+    ("second_async.py", include_str!("../../fixtures/portal/second_async.py")),
+    ("second_cpu.py", include_str!("../../fixtures/portal/second_cpu.py")),
+    ("second_off.py", include_str!("../../fixtures/portal/second_off.py")),
+    ("second_spin.py", include_str!("../../fixtures/portal/second_spin.py")),
+    ("second_wait.py", include_str!("../../fixtures/portal/second_wait.py")),
     ("templates/base.html", include_str!("../../fixtures/portal/templates/base.html")),
     ("templates/history.html", include_str!("../../fixtures/portal/templates/history.html")),
     ("templates/landing.html", include_str!("../../fixtures/portal/templates/landing.html")),
