@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of the capture format. The major number changes when an old reader would misread a new file.
-pub const CAPTURE_VERSION: &str = "1.1";
+pub const CAPTURE_VERSION: &str = "1.2";
 
 /// Everything that was seen in one look at one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -303,6 +303,9 @@ pub struct TasksSeen {
     pub suspended: u64,
     /// Tasks of asyncio that have not ended.
     pub asyncio: u64,
+    /// Timers of loops: whose wait ends by itself has one. `None` in captures before 1.2.
+    #[serde(default)]
+    pub timers: Option<u64>,
     /// The most frequent waits.
     pub groups: Vec<WaitingGroup>,
 }

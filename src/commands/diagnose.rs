@@ -13,7 +13,7 @@ use crate::capture::redact::Redactor;
 use crate::capture::writer::{CaptureFile, CaptureWriter};
 use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
-use crate::diagnose::model::{Code, Severity};
+use crate::diagnose::model::{Code, ProcessDiagnosis, Severity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
@@ -108,18 +108,23 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
     let step_ns = args.duration.as_nanos() as u64;
     let most_ns = (args.max_duration.as_nanos() as u64).max(step_ns);
     let mut end_ns = step_ns;
+    let mut counted: Vec<i32> = Vec::new();
     loop {
         recorder.run(end_ns, &signals::STOP, &mut |at_ns| progress.show(at_ns, end_ns))?;
         if recorder.ended() {
             break;
         }
-        let so_far = recorder.so_far();
-        let mut judged = diagnose::diagnose(&so_far).processes;
-        recorder.go_on(so_far);
-        let open = judged.iter().any(|p| p.verdict.code == Code::Unknown);
-        if !open || end_ns >= most_ns {
+        let mut judged = judge(&mut recorder);
+        let open = |judged: &[ProcessDiagnosis]| judged.iter().any(|p| p.verdict.code == Code::Unknown);
+        if open(&judged) && counted.is_empty() {
+            // What waits in it may be what decides.
+            let undecided = judged.iter().filter(|p| p.verdict.code == Code::Unknown);
+            counted = recorder.count_tasks(&undecided.map(|p| p.pid).collect::<Vec<_>>());
+            judged = judge(&mut recorder);
+        }
+        if !open(&judged) || end_ns >= most_ns {
             // What waits in a worker that is well explains nothing; who is in trouble most comes first.
-            judged.retain(|p| p.verdict.severity != Some(Severity::Info));
+            judged.retain(|p| p.verdict.severity != Some(Severity::Info) && !counted.contains(&p.pid));
             judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             break;
@@ -129,6 +134,14 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
     progress.clear();
     let capture = recorder.finish()?;
     Ok((capture, keeper.finish()))
+}
+
+/// Judges what was recorded so far.
+fn judge(recorder: &mut Recorder<'_>) -> Vec<ProcessDiagnosis> {
+    let so_far = recorder.so_far();
+    let judged = diagnose::diagnose(&so_far).processes;
+    recorder.go_on(so_far);
+    judged
 }
 
 /// What was pointed at.

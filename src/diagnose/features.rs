@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::activity::{Activity, Meaning, Reader};
 use super::budget::{Tally, overlap, part};
+use super::parked::{self, Parked};
 use super::signs::{self, Gaps};
 use super::sockets::{self, Traffic};
 use super::stack::{Place, Stack};
@@ -34,6 +35,8 @@ pub struct Features<'v, 'a> {
     pub gaps: Gaps,
     /// What went over client and backend sockets.
     pub traffic: Traffic,
+    /// What its parked greenlets and tasks wait for, where they were counted.
+    pub parked: Option<Parked>,
     /// Descriptors that `poll` found ready, by how often.
     pub ready: Vec<ReadyFd>,
     /// Processor time of all threads, in processors.
@@ -193,6 +196,7 @@ impl<'v, 'a> Features<'v, 'a> {
             at,
             gaps: signs::gaps(view, process, &reader, span),
             traffic: sockets::traffic(view, process, span),
+            parked: parked::parked(view, process),
             ready: ready(process, span),
             process_on_cpu: process_on_cpu(first, last),
             busiest_other: busiest_other(first, last, loop_tid),

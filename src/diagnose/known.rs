@@ -119,6 +119,49 @@ pub const YIELDS: &[Row] = &[
     ("eventlet/hubs/hub.py", &["switch"]),
 ];
 
+/// Frames in which a greenlet or task waits for the other end of a socket: one of them is among its innermost.
+pub const SOCKET_WAITS: &[Row] = &[
+    ("gevent/_socketcommon.py", &[]), // SocketMixin.recv and its like: since 20.5
+    ("gevent/_socket3.py", &[]),
+    ("gevent/_socket2.py", &[]),
+    ("gevent/_ssl3.py", &[]),
+    ("gevent/ssl.py", &[]),
+    ("gevent/_sslgte279.py", &[]),
+    ("gevent/select.py", &[]),
+    ("eventlet/greenio/base.py", &[]),
+    ("eventlet/green/ssl.py", &[]),
+    ("eventlet/hubs/__init__.py", &["trampoline"]),
+    ("asyncio/streams.py", &[]),
+    ("asyncio/selector_events.py", &["sock_recv", "sock_connect", "sock_sendall", "sock_accept"]),
+    ("anyio/_backends/_asyncio.py", &["receive", "send"]),
+    ("aiohttp/streams.py", &[]),
+    ("aiohttp/client_reqrep.py", &["start"]),
+    ("tornado/iostream.py", &[]),
+];
+
+/// Frames of a wait that ends at a time.
+pub const TIMED_WAITS: &[Row] = &[
+    ("gevent/hub.py", &["sleep"]),
+    ("gevent/timeout.py", &["with_timeout"]),
+    ("asyncio/tasks.py", &["sleep", "wait_for"]),
+    ("async_timeout/__init__.py", &[]),
+    ("eventlet/greenthread.py", &["sleep"]),
+    ("eventlet/timeout.py", &["with_timeout"]),
+];
+
+/// Frames of greenlets and tasks that a server keeps for itself, whether or not a request is served.
+pub const STANDING: &[Row] = &[
+    ("gunicorn/workers/ggevent.py", &["run"]),
+    ("gunicorn/workers/geventlet.py", &["run"]),
+    ("gunicorn/workers/gasgi.py", &["run", "_serve"]),
+    ("uvicorn/server.py", &["main_loop"]),
+    ("uvicorn/lifespan/on.py", &[]),
+    ("gevent/threadpool.py", &[]),
+    ("gevent/baseserver.py", &["serve_forever", "start_accepting"]),
+    ("eventlet/wsgi.py", &["server"]),
+    ("eventlet/hubs/hub.py", &["run"]),
+];
+
 /// Frames that resolve host names.
 pub const RESOLVERS: &[Row] = &[("socket.py", &["getaddrinfo", "create_connection"])];
 

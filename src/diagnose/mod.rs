@@ -13,6 +13,7 @@ pub mod features;
 pub mod known;
 pub mod ladder;
 pub mod model;
+pub mod parked;
 pub mod rules;
 pub mod server;
 pub mod signs;

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{Socket, SocketFamily, SocketState};
 
+/// A backend that spoke no longer ago than this is answering.
+const RECENT_MS: u32 = 1_000;
+
 /// What went over a process's sockets.
 #[derive(Debug, Clone, Default)]
 pub struct Traffic {
@@ -40,6 +43,10 @@ pub struct Traffic {
     pub asked: BTreeMap<String, u64>,
     /// Readings in which some backend was asked and had not answered.
     pub asked_readings: u64,
+    /// Backends that a connection stands to: address and how many, at most.
+    pub backends: BTreeMap<String, u64>,
+    /// Readings in which a backend had spoken within the last second.
+    pub spoken_readings: u64,
 }
 
 /// Whether the client of a connection waits for its answer.
@@ -63,6 +70,11 @@ fn unanswered(socket: &Socket) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether it is a connection that the process has made to somebody.
+fn is_backend(view: &View<'_>, socket: &Socket) -> bool {
+    socket.family == SocketFamily::Tcp && socket.state == SocketState::Established && !view.is_client(socket)
 }
 
 /// Measures the sockets of a process in a span.
@@ -112,6 +124,19 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
             *asked.entry(socket.remote.clone()).or_default() += 1;
         }
         traffic.asked_readings += u64::from(!asked.is_empty());
+        let backends = || mine().filter(|s| is_backend(view, s));
+        let spoke = |s: &Socket| {
+            s.tcp.as_ref().is_some_and(|t| t.bytes_received > 0 && t.last_data_recv_ms < RECENT_MS)
+        };
+        traffic.spoken_readings += u64::from(backends().any(spoke));
+        let mut connected: BTreeMap<String, u64> = BTreeMap::new();
+        for socket in backends() {
+            *connected.entry(socket.remote.clone()).or_default() += 1;
+        }
+        for (peer, n) in connected {
+            let most = traffic.backends.entry(peer).or_default();
+            *most = n.max(*most);
+        }
         for (peer, n) in asked {
             let most = traffic.asked.entry(peer).or_default();
             *most = n.max(*most);

@@ -72,6 +72,7 @@ impl<M: MemoryReader> StackReader<M> {
         let mut look = Look::default();
         let found = self.find(&mut look.kinds, &objects, asked);
         (census.objects, census.complete, census.found_by) = (found.objects, found.complete, found.by);
+        census.timers = found.timers;
         let mut greenlets: Vec<_> =
             found.greenlets.iter().map(|(at, (kind_address, kind))| (*at, *kind_address, *kind)).collect();
         greenlets.sort_unstable_by_key(|(address, ..)| *address);
@@ -134,6 +135,7 @@ impl<M: MemoryReader> StackReader<M> {
                 Kind::Task if found.tasks.len() < MOST => {
                     found.tasks.insert(object);
                 }
+                Kind::Timer => found.timers += 1,
                 _ => {}
             };
             let python = self.interpreter();

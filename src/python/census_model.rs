@@ -112,6 +112,8 @@ pub struct Census {
     pub tasks: Vec<Task>,
     /// What is missing.
     pub rejected: Rejected,
+    /// Timers of loops, at the least: greenlets and tasks that are to be woken at a time.
+    pub timers: usize,
     /// How they were found.
     pub found_by: FoundBy,
     /// Objects that the collector's lists held.
@@ -127,6 +129,8 @@ pub(super) struct Found {
     pub greenlets: HashMap<u64, (u64, GreenletType)>,
     /// Tasks.
     pub tasks: HashSet<u64>,
+    /// Timers of loops that the lists held.
+    pub timers: usize,
     /// Objects that the lists held.
     pub objects: usize,
     /// Whether nothing was left out.

@@ -23,6 +23,10 @@ const TYPE_BYTES: usize = 264;
 /// Type to its dictionary, which a class's own names are in.
 const DICTIONARY: u64 = 264;
 
+/// Types of timers: gevent's own, made in C or by `cffi`; asyncio's; uvloop's; eventlet's.
+const TIMERS: [&str; 6] =
+    ["gevent.libev.corecext.timer", "timer", "TimerHandle", "uvloop.loop.TimerHandle", "Timer", "LocalTimer"];
+
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -30,6 +34,8 @@ pub enum Kind {
     Greenlet(GreenletType),
     /// An asyncio task made in C.
     Task,
+    /// A timer of a loop: somebody is to be woken at a time.
+    Timer,
     /// Anything else.
     Other,
 }
@@ -112,7 +118,8 @@ impl Kinds {
 
     /// The types that greenlets and tasks were found to have.
     pub fn wanted(&self) -> impl Iterator<Item = (u64, Kind)> + '_ {
-        self.met.iter().filter(|(_, kind)| **kind != Kind::Other).map(|(address, kind)| (*address, *kind))
+        let wanted = |kind: &Kind| matches!(kind, Kind::Greenlet(_) | Kind::Task);
+        self.met.iter().filter(move |(_, kind)| wanted(kind)).map(|(address, kind)| (*address, *kind))
     }
 
     fn classify(&mut self, looking: Looking<'_>, address: u64, depth: usize) -> Result<Kind, ReadError> {
@@ -131,6 +138,7 @@ impl Kinds {
                 return Ok(if (32..=512).contains(&base_size) { Kind::Greenlet(kind) } else { Kind::Other });
             }
             "_asyncio.Task" => return Ok(Kind::Task),
+            name if TIMERS.contains(&name) => return Ok(Kind::Timer),
             _ => {}
         }
         let mut kind = self.met(looking, field(at.base)?, depth + 1);

@@ -231,6 +231,7 @@ impl Python {
             greenlets: census.greenlets.len() as u64,
             suspended: waiting.count() as u64,
             asyncio: census.tasks.len() as u64,
+            timers: Some(census.timers as u64),
             groups,
         })
     }

@@ -18,8 +18,9 @@ const fn has_loop(class: Option<WorkerClass>) -> bool {
 }
 
 impl Recorder<'_> {
-    /// Counts the greenlets and tasks of workers in this order, as far as the price allows.
-    pub fn count_tasks(&mut self, order: &[i32]) {
+    /// Counts the greenlets and tasks of workers in this order, as far as the price allows. Gives those that were counted.
+    pub fn count_tasks(&mut self, order: &[i32]) -> Vec<i32> {
+        let mut counted = Vec::new();
         let (before, budget_ns) = (own_cpu_ns(), self.clock.elapsed_ns() / SHARE);
         for pid in order {
             if own_cpu_ns().saturating_sub(before) > budget_ns {
@@ -30,8 +31,10 @@ impl Recorder<'_> {
             let wanted = watched.facts.role != Role::Arbiter && has_loop(watched.facts.worker_class);
             let Some(python) = watched.python.as_mut().filter(|_| wanted) else { continue };
             let seen = python.tasks(at_ns, *pid, MOST_OBJECTS, &mut self.interner, &mut self.records);
+            counted.extend(seen.is_some().then_some(*pid));
             self.records.extend(seen.map(Record::Tasks));
         }
+        counted
     }
 
     /// Reads the clocks that gevent's loops keep of their turns.

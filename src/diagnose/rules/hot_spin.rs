@@ -46,7 +46,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             demand,
             COMPUTING_DEMAND,
         ))
-        .need(turning(f, undrained.is_some()));
+        .need(turning(f, undrained.is_some(), closed_entry(case)));
     let (turns, stacks) = turning_samples(f);
     if stacks > 0 {
         let share = part(turns, stacks);
@@ -209,8 +209,23 @@ fn polled_sets(case: &Case<'_, '_>) -> BTreeSet<i32> {
 }
 
 /// Whether the loop turns. An undrained descriptor with the loop's own code on the stack is itself a proof.
-fn turning(f: &Features<'_, '_>, undrained: bool) -> Condition {
+/// So is a closed one that its epoll set still watches: it may wake the loop at every turn, and where the loop's own code
+/// is what runs, it does.
+fn turning(f: &Features<'_, '_>, undrained: bool, closed: Option<&EpollEntry>) -> Condition {
     let gap = f.gaps.longest_ns;
+    if let Some(entry) = closed.filter(|_| !undrained && gap >= BLOCKED_GAP_NS) {
+        let (turns, stacks) = turning_samples(f);
+        return Condition::at_least(
+            "proc.fdinfo",
+            format!(
+                "fd {} was closed while the loop's epoll set watches it, and {} of its running time is the loop's own code",
+                entry.fd,
+                percent(part(turns, stacks))
+            ),
+            part(turns, stacks),
+            LOOP_CODE,
+        );
+    }
     if !f.gaps.known && !undrained {
         return Condition::unseen("heartbeat", "whether the loop turns could not be seen".into());
     }

@@ -1,14 +1,26 @@
 //! `idle`: nothing is asked of it.
 //!
 //! **Necessary:** asleep in its own poller (or all slots free) [`POLLER_IDLE`] of the time, hardly any processor time,
-//! nothing served, nothing unread, nothing in flight, nobody waiting to be accepted.
+//! nothing served, nothing unread, nothing in flight (but what waits by design: long polling, websockets), nobody waiting
+//! to be accepted.
 //! **Nearest neighbours:** every hang that looks idle. Where requests in flight cannot be seen, `idle` keeps a cap.
 //! **Benign:** gthread wakes once a second, uvicorn ten times, gevent once: that is their housekeeping.
 
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::activity::Activity;
+use crate::diagnose::features::Features;
 use crate::diagnose::model::Code;
 use crate::diagnose::thresholds::{IDLE_ON_CPU, POLLER_IDLE};
+
+/// Requests that wait as they are meant to: until a time, or for whatever their clients will say next. A backend that
+/// somebody may be waiting for makes it unclear, and so does a wait that nothing ends.
+fn parked_by_design(f: &Features<'_, '_>) -> bool {
+    let no_backend = f.traffic.asked_readings == 0 && f.traffic.spoken_readings == 0;
+    f.parked.as_ref().is_some_and(|p| {
+        let clients_only = p.on_sockets == 0 || f.traffic.backends.is_empty();
+        p.for_ever == 0 && clients_only && p.on_sockets + p.timed + p.inside > 0
+    }) && no_backend
+}
 
 /// Judges a case.
 #[must_use]
@@ -38,11 +50,16 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             busy,
             IDLE_ON_CPU * 5.0,
         ));
+    let by_design = t.in_flight > 0 && parked_by_design(f);
+    if let Some(parked) = f.parked.as_ref().filter(|_| by_design) {
+        a = a.cap(0.75).note(Condition::holds("memory.tasks", parked.words(), true));
+    }
     a = a.need(if t.readings > 0 {
-        let quiet = t.in_flight == 0 && t.unread == 0;
+        let quiet = (t.in_flight == 0 || by_design) && t.unread == 0;
+        let why = if by_design { " that wait until a time or for their clients" } else { "" };
         Condition::holds(
             "sockets",
-            format!("{} requests in flight, {} connections with unread bytes", t.in_flight, t.unread),
+            format!("{} requests in flight{why}, {} connections with unread bytes", t.in_flight, t.unread),
             quiet,
         )
     } else {

@@ -1,15 +1,16 @@
 //! `stalled_in_process`: a hang that looks idle. Requests are in flight, the loop sleeps, and nobody outside is asked.
 //!
 //! **Necessary:** the loop does nothing but poll; the same request is in flight through the whole window; no backend
-//! was asked. Lost wake-ups, an exhausted connection pool and a future nobody sets all look like this.
-//! **Nearest neighbours:** `idle` (nothing in flight), `waiting_upstream` (a backend was asked), long polling and
-//! websockets (old requests by design), which is why confidence is capped without the greenlets' or tasks' stacks.
+//! was asked; greenlets or tasks are parked that wait neither for a socket nor until a time. Lost wake-ups, an exhausted
+//! connection pool and a future nobody sets all look like this.
+//! **Nearest neighbours:** `idle` (nothing in flight; long polling and websockets, whose requests are old by design and
+//! wait until a time or for their clients), `waiting_upstream` (a backend was asked, or they wait for its socket).
 //! **Advice:** look at what the parked requests wait for; size the pool; upgrade where a lost wake-up is known.
 
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
-use crate::diagnose::model::Code;
+use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::thresholds::POLLER_IDLE;
 
 /// Judges a case.
@@ -47,9 +48,20 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             asked,
             0.2,
         ))
-        .cap(0.7);
+        .need(match &f.parked {
+            Some(parked) => Condition::holds(
+                "memory.tasks",
+                parked.words(),
+                parked.for_ever >= t.stuck.div_ceil(2) && parked.inside > parked.on_sockets,
+            ),
+            // Long polling looks the same from outside: without their stacks nothing is said.
+            None => Condition::unseen("memory.tasks", "what its requests wait for was not read".into()),
+        })
+        .cap(0.8);
+    a.culprit = f.parked.as_ref().and_then(|p| p.place.as_ref()).map(Culprit::function);
+    let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
     a.summary = format!(
-        "looks idle, but {} requests have waited up to {:.1} s and no backend was asked: they wait for something inside the process",
+        "looks idle, but {} requests have waited up to {:.1} s and no backend was asked: they wait{place} for something inside the process",
         t.in_flight,
         t.oldest_ms as f64 / 1e3
     );

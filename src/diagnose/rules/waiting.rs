@@ -138,21 +138,45 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
             t.oldest_ms as f64,
             UPSTREAM_AGE_MS as f64,
         ))
-        .need(Condition::at_least(
-            "tcp_info",
-            format!("backends were asked and silent in {} of the looks", percent(asked)),
-            asked,
-            IN_FLIGHT,
-        ))
+        .need(match &f.parked {
+            // What they wait for stands in their stacks; who spoke last is often too close to tell.
+            Some(parked) if asked < IN_FLIGHT && !t.backends.is_empty() => Condition::holds(
+                "memory.tasks",
+                parked.words(),
+                parked.on_sockets >= t.stuck.max(1) && parked.on_sockets > parked.for_ever,
+            ),
+            _ => Condition::at_least(
+                "tcp_info",
+                format!("backends were asked and silent in {} of the looks", percent(asked)),
+                asked,
+                IN_FLIGHT,
+            ),
+        })
         .cap(0.8);
-    let (peer, n) = t.asked.iter().max_by_key(|(peer, n)| (**n, std::cmp::Reverse(*peer)))?;
+    // Where nobody is known to have been asked, one that is the only one is still the one.
+    let only = || t.backends.iter().next().filter(|_| t.backends.len() == 1);
+    let blamed = t.asked.iter().max_by_key(|(peer, n)| (**n, std::cmp::Reverse(*peer))).or_else(only);
     a.subcause = Some("upstream".into());
-    a.culprit = Some(Culprit {
+    let Some((peer, n)) = blamed else {
+        let place = f.parked.as_ref().and_then(|p| p.place.as_ref());
+        a.culprit = place.map(Culprit::function);
+        let place =
+            a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
+        a.summary = format!(
+            "{} requests wait cooperatively{place} for a backend; the loop itself is free",
+            t.in_flight
+        );
+        return Some(a.unless("no backend asked: stalled_in_process"));
+    };
+    let what = if t.asked.is_empty() { "connections" } else { "connections asked and not answered" };
+    let named = Culprit {
         kind: "peer".into(),
         peer: Some(peer.clone()),
-        what: Some(format!("{n} connections asked and not answered")),
+        what: Some(format!("{n} {what}")),
         ..Culprit::default()
-    });
+    };
+    let place = f.parked.as_ref().filter(|p| p.on_sockets > p.inside).and_then(|p| p.place.as_ref());
+    a.culprit = Some(place.map_or_else(|| named.clone(), |frame| named.clone().at(frame)));
     a.summary = format!(
         "{} requests wait cooperatively for {}; the loop itself is free",
         t.in_flight,

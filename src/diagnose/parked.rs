@@ -1,0 +1,77 @@
+//! What the parked greenlets and tasks of a loop wait for, as far as their stacks and the loop's timers tell. Pure.
+//!
+//! A wait is for the other end of a socket, until a time, or for something inside the process: an event, a lock, a free
+//! connection of a pool. The last kind may have a deadline that no stack shows; there are then timers that no wait on a
+//! stack accounts for, and as many waits are given the benefit of the doubt.
+
+use super::known::{self, in_table};
+use super::stack::{culprit, is_application};
+use super::view::{ProcessView, View};
+use crate::capture::model::Frame;
+
+/// Innermost frames among which the one that waits for a socket is: above it stand only its own helpers.
+const INNERMOST: usize = 6;
+
+/// The parked greenlets and tasks, by what they wait for. What a server keeps for itself is not counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parked {
+    /// For the other end of a socket.
+    pub on_sockets: u64,
+    /// Until a time, by their stacks.
+    pub timed: u64,
+    /// For something inside the process.
+    pub inside: u64,
+    /// Of those, how many have no deadline.
+    pub for_ever: u64,
+    /// Where most of those inside wait, or of those on sockets if there are none: the application's own function.
+    pub place: Option<Frame>,
+}
+
+/// The parked of a process; `None` when they were not counted.
+#[must_use]
+pub fn parked(view: &View<'_>, process: &ProcessView<'_>) -> Option<Parked> {
+    let seen = process.tasks?;
+    let mut parked = Parked::default();
+    let mut timed_of_all = 0;
+    let mut most: Option<((bool, u64), Frame)> = None;
+    for group in &seen.groups {
+        let frames = view.stack(group.stack);
+        let within = |table, frames: &[&Frame]| frames.iter().any(|f| in_table(table, &f.file, &f.function));
+        let innermost = frames.get(..INNERMOST.min(frames.len())).unwrap_or_default();
+        let on_socket = within(known::SOCKET_WAITS, innermost);
+        let timed = !on_socket && within(known::TIMED_WAITS, innermost);
+        timed_of_all += if timed { group.count } else { 0 };
+        if within(known::STANDING, &frames) || frames.is_empty() {
+            continue;
+        }
+        let kind = match (on_socket, timed) {
+            (true, _) => &mut parked.on_sockets,
+            (_, true) => &mut parked.timed,
+            _ => &mut parked.inside,
+        };
+        *kind += group.count;
+        let owned: Vec<Frame> = frames.iter().map(|f| (*f).clone()).collect();
+        let rank = (!on_socket && !timed, group.count);
+        if let Some(frame) = culprit(&owned).filter(|frame| is_application(frame))
+            && most.as_ref().is_none_or(|(so_far, _)| rank > *so_far)
+        {
+            most = Some((rank, frame.clone()));
+        }
+    }
+    let deadlines = seen.timers.unwrap_or(0).saturating_sub(timed_of_all);
+    parked.for_ever = parked.inside.saturating_sub(deadlines);
+    parked.place = most.map(|(_, frame)| frame);
+    Some(parked)
+}
+
+impl Parked {
+    /// In words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!(
+            "of its parked greenlets or tasks {} wait for the other end of a socket, {} until a time, {} for something \
+             inside the process, {} of these without a deadline",
+            self.on_sockets, self.timed, self.inside, self.for_ever
+        )
+    }
+}
