@@ -516,6 +516,7 @@ fn greenlets_of_eventlet_and_its_hubs_are_told_apart() {
 const TASKS: &str = r#"
 import asyncio, json, os, sys, threading
 
+class Derived(asyncio.Task): pass
 async def wait(event): await event.wait()
 async def nested(event, n):
     if n:
@@ -557,9 +558,10 @@ async def main():
     tasks = [make(wait(event)) for _ in range(300)]
     tasks += [make(f) for f in (nested(event, 50), sleeper(), getter(), iterates(event), by_protocol(event))]
     tasks.append(make(waits_for(tasks[0])))
+    tasks.append(Derived(sleeper(), loop=asyncio.get_event_loop()))
     if hasattr(tasks[0], "set_name"):
         tasks[0].set_name("first")
-        tasks[-1].set_name("behind the first")
+        tasks[-2].set_name("behind the first")
     for _ in range(20):
         await asyncio.sleep(0)
     truth = [dict(zip(("frames", "stopped"), coroutine_stack(t))) for t in tasks]
@@ -672,7 +674,10 @@ fn tasks_of_asyncio_are_read_exactly_by_every_interpreter() {
         );
         let with_locals = run_dump(program.pid(), &["--locals"])["processes"][0].clone();
         assert_eq!(depths(&with_locals["asyncio_tasks"], "nested"), (0..=50).collect::<Vec<_>>(), "{name}");
-        a_search_finds_the_same(name, &program);
+        // What a search goes by, the collector's header before an object, is not there without an interpreter lock.
+        if !python.free_threaded() {
+            a_search_finds_the_same(name, &program);
+        }
         program.unharmed();
     }
 }

@@ -30,8 +30,6 @@ use super::walk::{Link, Owner};
 const TRIES: usize = 4;
 /// Objects up to which the lists are followed where nothing else bounds the price.
 pub const ALL_OBJECTS: usize = 20_000_000;
-/// How often the lists that `asyncio` keeps are followed when they change meanwhile.
-const WALKS: usize = 3;
 /// Most greenlets and most tasks that are read.
 pub(super) const MOST: usize = 200_000;
 
@@ -97,6 +95,15 @@ impl<M: MemoryReader> StackReader<M> {
     fn find(&self, kinds: &mut Kinds, objects: &Objects, asked: &Asked<'_>) -> Found {
         let layout = self.interpreter().layout;
         let looking = Looking { memory: self.memory(), layout: &layout, objects };
+        let python = self.interpreter();
+        if python.newer_than_known() {
+            return Found { complete: true, ..Found::default() };
+        }
+        if python.free_threaded {
+            let (tasks, complete) =
+                self.listed_tasks(kinds, looking, asked.most.min(MOST)).unwrap_or_default();
+            return Found { objects: tasks.len(), tasks, complete, ..Found::default() };
+        }
         let price = Price { objects: asked.most, bytes: asked.most_bytes };
         let listed = if asked.lists { self.listed(kinds, looking, price) } else { Found::default() };
         let type_type = self.code_type().and_then(|code| self.memory().word(code.wrapping_add(8)).ok());
@@ -115,16 +122,6 @@ impl<M: MemoryReader> StackReader<M> {
 
     /// Walks the lists of every interpreter.
     fn listed(&self, kinds: &mut Kinds, looking: Looking<'_>, price: Price) -> Found {
-        if self.interpreter().newer_than_known() {
-            return Found { complete: true, ..Found::default() };
-        }
-        if self.interpreter().free_threaded {
-            let most = price.objects.min(MOST);
-            let Ok((tasks, complete)) = self.listed_tasks(looking.objects, most, WALKS) else {
-                return Found::default();
-            };
-            return Found { objects: tasks.len(), tasks, complete, ..Found::default() };
-        }
         let Ok(interpreters) = self.interpreter_states() else { return Found::default() };
         let mut found = Found { complete: true, ..Found::default() };
         for interpreter in interpreters {
@@ -258,7 +255,7 @@ impl<M: MemoryReader> StackReader<M> {
         let mut first = memory.word(link.address.wrapping_add(layout.frame_locals))? & layout.reference_mask;
         // A variable that inner functions share stands in a cell, which up to 3.10 is found elsewhere.
         if first != 0 && object::type_name(memory, &layout, first)? == "cell" {
-            first = memory.word(first.wrapping_add(16))?;
+            first = memory.word(first.wrapping_add(layout.behind_head()))?;
         }
         Ok(first == 0 || object::type_name(memory, &layout, first)? == "Hub")
     }

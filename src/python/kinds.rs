@@ -18,10 +18,8 @@ const MAX_BASES: usize = 32;
 const MAX_NAME: usize = 96;
 /// Most types that are remembered.
 const MAX_TYPES: usize = 200_000;
-/// Bytes of a type that are looked at: its base is the last field.
-const TYPE_BYTES: usize = 264;
-/// Type to its dictionary, which a class's own names are in.
-const DICTIONARY: u64 = 264;
+/// Bytes of a type that are looked at: its base is the last field, with the longest head before it.
+const TYPE_BYTES: usize = 280;
 
 /// Types of timers: gevent's own, made in C or by `cffi`; asyncio's; uvloop's; eventlet's.
 const TIMERS: [&str; 6] =
@@ -163,7 +161,8 @@ impl Kinds {
 
 /// The module that a class was made in.
 fn module(looking: Looking<'_>, type_address: u64) -> Option<String> {
-    let dictionary = looking.memory.word(type_address.wrapping_add(DICTIONARY)).ok()?;
+    // Behind the base is the dictionary, which a class's own names are in.
+    let dictionary = looking.memory.word(type_address.wrapping_add(looking.objects.kind.base + 8)).ok()?;
     let module = looking.item(dictionary, "__module__").ok()??;
     object::text(looking.memory, looking.layout, module).ok()
 }

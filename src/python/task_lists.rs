@@ -11,7 +11,7 @@ use super::attributes::Looking;
 use super::kinds::{Kind, Kinds};
 use super::layout::Layout;
 use super::memory::{MemoryReader, ReadError, word_at};
-use super::objects::{Objects, TaskAt};
+use super::objects::TaskAt;
 use super::reader::StackReader;
 use crate::target::maps::Mapping;
 
@@ -24,6 +24,8 @@ const MAX_SEARCH: u64 = 8 << 20;
 const LARGEST_TASK: u64 = 8 << 10;
 /// No thread's state is larger: a free-threaded build keeps its heaps there.
 const LARGEST_THREAD: u64 = 1 << 20;
+/// How often the lists are followed when they change meanwhile.
+const WALKS: usize = 3;
 
 /// Where the lists are, and a task's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,27 +135,25 @@ impl TaskLists {
 }
 
 impl<M: MemoryReader> StackReader<M> {
-    /// The tasks of asyncio's own lists, and whether these were followed to their ends in so many walks. What they do not
-    /// lead to is told by [`Interpreter::unseen`](super::locate::Interpreter::unseen).
+    /// The tasks of asyncio's own lists, and whether these were followed to their ends in one of a few walks. What they do
+    /// not lead to is told by [`Interpreter::unseen`](super::locate::Interpreter::unseen).
     pub(super) fn listed_tasks(
         &self,
-        objects: &Objects,
+        kinds: &mut Kinds,
+        looking: Looking<'_>,
         most: usize,
-        walks: usize,
     ) -> Result<(HashSet<u64>, bool), ReadError> {
         let mut tasks = HashSet::default();
-        let python = self.interpreter();
-        let Some(lists) = python.task_lists else { return Ok((tasks, true)) };
-        let looking = Looking { memory: self.memory(), layout: &python.layout, objects };
-        let (mut kinds, interpreters) = (Kinds::default(), self.interpreter_states()?);
-        for _ in 0..walks {
+        let Some(lists) = self.interpreter().task_lists else { return Ok((tasks, true)) };
+        let interpreters = self.interpreter_states()?;
+        for _ in 0..WALKS {
             let mut visit = |task: u64, kind_address: u64| {
                 if kinds.of(looking, kind_address) == Kind::Task {
                     tasks.insert(task);
                 }
             };
             let threads = self.thread_states();
-            if lists.each(self.memory(), &python.layout, &interpreters, threads, most, &mut visit) == Ok(true)
+            if lists.each(self.memory(), looking.layout, &interpreters, threads, most, &mut visit) == Ok(true)
             {
                 return Ok((tasks, true));
             }
