@@ -149,6 +149,23 @@ pub const TIMED_WAITS: &[Row] = &[
     ("eventlet/timeout.py", &["with_timeout"]),
 ];
 
+/// Frames that wait for a free connection of a pool. They give up at last, and it is a stall all the same.
+pub const POOLS: &[Row] = &[
+    ("sqlalchemy/pool/impl.py", &["_do_get"]),
+    ("sqlalchemy/util/queue.py", &["get"]),
+    ("psycopg_pool/pool.py", &["getconn"]),
+    ("psycopg_pool/pool_async.py", &["getconn"]),
+    ("asyncpg/pool.py", &["_acquire", "acquire"]),
+    ("aiomysql/pool.py", &["_acquire"]),
+    ("redis/connection.py", &["get_connection"]),
+    ("redis/asyncio/connection.py", &["get_connection"]),
+    ("urllib3/connectionpool.py", &["_get_conn"]),
+    ("aiohttp/connector.py", &["connect", "_wait_for_available_connection"]),
+    ("httpcore/_async/connection_pool.py", &["wait_for_connection"]),
+    ("httpcore/_sync/connection_pool.py", &["wait_for_connection"]),
+    ("gevent/pool.py", &["add", "spawn"]),
+];
+
 /// Frames of greenlets and tasks that a server keeps for itself, whether or not a request is served.
 pub const STANDING: &[Row] = &[
     ("gunicorn/workers/ggevent.py", &["run"]),

@@ -21,7 +21,9 @@ pub struct Parked {
     pub timed: u64,
     /// For something inside the process.
     pub inside: u64,
-    /// Of those, how many have no deadline.
+    /// Of those, how many wait for a free connection of a pool.
+    pub in_pools: u64,
+    /// Of the others inside, how many have no deadline.
     pub for_ever: u64,
     /// Where most of those inside wait, or of those on sockets if there are none: the application's own function.
     pub place: Option<Frame>,
@@ -39,7 +41,8 @@ pub fn parked(view: &View<'_>, process: &ProcessView<'_>) -> Option<Parked> {
         let within = |table, frames: &[&Frame]| frames.iter().any(|f| in_table(table, &f.file, &f.function));
         let innermost = frames.get(..INNERMOST.min(frames.len())).unwrap_or_default();
         let on_socket = within(known::SOCKET_WAITS, innermost);
-        let timed = !on_socket && within(known::TIMED_WAITS, innermost);
+        let in_pool = !on_socket && within(known::POOLS, innermost);
+        let timed = !on_socket && !in_pool && within(known::TIMED_WAITS, innermost);
         timed_of_all += if timed { group.count } else { 0 };
         if within(known::STANDING, &frames) || frames.is_empty() {
             continue;
@@ -50,6 +53,7 @@ pub fn parked(view: &View<'_>, process: &ProcessView<'_>) -> Option<Parked> {
             _ => &mut parked.inside,
         };
         *kind += group.count;
+        parked.in_pools += if in_pool { group.count } else { 0 };
         let owned: Vec<Frame> = frames.iter().map(|f| (*f).clone()).collect();
         let rank = (!on_socket && !timed, group.count);
         if let Some(frame) = culprit(&owned).filter(|frame| is_application(frame))
@@ -59,7 +63,9 @@ pub fn parked(view: &View<'_>, process: &ProcessView<'_>) -> Option<Parked> {
         }
     }
     let deadlines = seen.timers.unwrap_or(0).saturating_sub(timed_of_all);
-    parked.for_ever = parked.inside.saturating_sub(deadlines);
+    // Each wait in a pool has its deadline, too.
+    let others = parked.inside - parked.in_pools;
+    parked.for_ever = others.saturating_sub(deadlines.saturating_sub(parked.in_pools));
     parked.place = most.map(|(_, frame)| frame);
     Some(parked)
 }
@@ -70,8 +76,8 @@ impl Parked {
     pub fn words(&self) -> String {
         format!(
             "of its parked greenlets or tasks {} wait for the other end of a socket, {} until a time, {} for something \
-             inside the process, {} of these without a deadline",
-            self.on_sockets, self.timed, self.inside, self.for_ever
+             inside the process: {} of these for a pool, {} without a deadline",
+            self.on_sockets, self.timed, self.inside, self.in_pools, self.for_ever
         )
     }
 }

@@ -52,12 +52,14 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             Some(parked) => Condition::holds(
                 "memory.tasks",
                 parked.words(),
-                parked.for_ever >= t.stuck.div_ceil(2) && parked.inside > parked.on_sockets,
+                parked.in_pools + parked.for_ever >= t.stuck.div_ceil(2) && parked.inside > parked.on_sockets,
             ),
             // Long polling looks the same from outside: without their stacks nothing is said.
             None => Condition::unseen("memory.tasks", "what its requests wait for was not read".into()),
         })
         .cap(0.8);
+    let in_pools = f.parked.as_ref().is_some_and(|p| p.in_pools > p.for_ever);
+    a.subcause = in_pools.then(|| "pool_exhausted".to_owned());
     a.culprit = f.parked.as_ref().and_then(|p| p.place.as_ref()).map(Culprit::function);
     let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
     a.summary = format!(

@@ -143,7 +143,7 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
             Some(parked) if asked < IN_FLIGHT && !t.backends.is_empty() => Condition::holds(
                 "memory.tasks",
                 parked.words(),
-                parked.on_sockets >= t.stuck.max(1) && parked.on_sockets > parked.for_ever,
+                parked.on_sockets >= t.stuck.max(1) && parked.on_sockets > parked.for_ever + parked.in_pools,
             ),
             _ => Condition::at_least(
                 "tcp_info",
