@@ -1,0 +1,260 @@
+//! What `portal validate` found, for people.
+
+use std::fmt::Write as _;
+
+use super::{SetScore, Validation};
+use crate::diagnose::model::Code;
+use crate::report::page::{Cell, Fit, Page};
+use crate::report::style::{Style, Tone};
+use crate::report::words::word;
+use crate::validate::goals::Goal;
+use crate::validate::run::{Outcome, Run};
+use crate::validate::tally::{Rate, Tally};
+
+/// Column of names.
+const NAME_COLUMNS: usize = 24;
+/// Column of a share.
+const RATE_COLUMNS: usize = 22;
+
+/// The document as a page.
+#[must_use]
+pub fn render(validation: &Validation, style: Style) -> String {
+    let mut page = Page::new(style);
+    head(&mut page, validation);
+    for set in &validation.sets {
+        score(&mut page, set);
+    }
+    wrong(&mut page, &validation.runs);
+    left_out(&mut page, &validation.runs);
+    goals(&mut page, &validation.goals);
+    page.gap();
+    page.line(0, Tone::Faint, &format!("exit code {}: {}", validation.exit.code, validation.exit.reason));
+    page.finish()
+}
+
+fn head(page: &mut Page, validation: &Validation) {
+    let chosen = &validation.selection;
+    let how = if chosen.replayed { "captures" } else { "live looks" };
+    page.line(
+        0,
+        Tone::Strong,
+        &format!(
+            "{} {} of {} scenarios, level {}, rules version {}",
+            validation.runs.len(),
+            how,
+            chosen.scenarios,
+            word(&chosen.level),
+            validation.tool.rules_version
+        ),
+    );
+    if chosen.captures_left_out > 0 {
+        let text =
+            format!("{} captures belong to none of these, or cannot be read", chosen.captures_left_out);
+        page.line(2, Tone::Warning, &text);
+    }
+}
+
+fn score(page: &mut Page, set: &SetScore) {
+    let t = &set.score;
+    page.gap();
+    page.line(0, Tone::Strong, &format!("Set {}: {}", set.set, outcomes(t)));
+    row(
+        page,
+        "macro-F1",
+        &t.macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}")),
+        "mean over the verdicts that were to be found",
+    );
+    for (name, value, meaning) in [
+        ("coverage", t.coverage, "runs with a verdict other than unknown"),
+        ("accuracy", t.accuracy, "right ones among these"),
+        ("culprit", t.culprit, "the right function, descriptor or peer is named"),
+        ("subcause", t.subcause, "right ones among right verdicts"),
+        ("high confidence", t.confident, "right ones among those of 0.9 and more"),
+        ("same in all repeats", t.stability, "repeats that gave the most frequent verdict"),
+        ("control alarms", t.control_alarms, "controls that were called critical"),
+        ("false alarms", t.false_alarms, "controls, and workers beside a bad one"),
+    ] {
+        row(page, name, &rate(value), meaning);
+    }
+    let ms = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1e3));
+    let times = format!("{} / {}", ms(t.time.p50_ms), ms(t.time.p95_ms));
+    row(page, "time to a verdict", &times, "half of them, and 95 %, came within this");
+    let times = format!("{} / {}", ms(t.time_critical.p50_ms), ms(t.time_critical.p95_ms));
+    row(page, "the same, if critical", &times, "");
+    codes(page, t);
+    reliability(page, t);
+    baselines(page, set);
+}
+
+fn outcomes(t: &Tally) -> String {
+    let c = t.counts;
+    let mut text = format!("{} scored ({} proven, {} unproven)", c.scored, c.proven, c.unproven);
+    for (n, what) in [(c.no_effect, "without effect"), (c.skipped, "skipped"), (c.failed, "failed")] {
+        if n > 0 {
+            let _ = write!(text, ", {n} {what}");
+        }
+    }
+    text
+}
+
+fn codes(page: &mut Page, t: &Tally) {
+    if t.codes.is_empty() {
+        return;
+    }
+    page.gap();
+    cells(page, Tone::Faint, "verdict", "precision", "recall", "F1, and what was said in its place");
+    for code in &t.codes {
+        let tone = if code.f1 < 1.0 { Tone::Warning } else { Tone::Plain };
+        let text = format!("{:.3}{}", code.f1, instead(t, code.code));
+        cells(page, tone, &word(&code.code), &rate(code.precision), &rate(code.recall), &text);
+    }
+}
+
+/// What was said in the place of a verdict.
+fn instead(t: &Tally, truth: Code) -> String {
+    let said = t.confusion.iter().filter(|cell| cell.truth == truth && cell.said != truth);
+    said.fold(String::new(), |text, cell| text + &format!("  {} × {}", cell.n, word(&cell.said)))
+}
+
+fn reliability(page: &mut Page, t: &Tally) {
+    if t.reliability.is_empty() {
+        return;
+    }
+    page.gap();
+    cells(page, Tone::Faint, "confidence", "mean", "right", "");
+    for band in &t.reliability {
+        let name = format!("{:.2} to {:.2}", band.from, band.to);
+        cells(page, Tone::Plain, &name, &format!("{:.3}", band.confidence), &rate(band.right), "");
+    }
+    if let Some(ece) = t.ece {
+        row(page, "calibration error", &format!("{ece:.3}"), "mean distance of confidence and accuracy");
+    }
+}
+
+fn baselines(page: &mut Page, set: &SetScore) {
+    if set.baselines.is_empty() {
+        return;
+    }
+    page.gap();
+    cells(page, Tone::Faint, "on the same captures", "macro-F1", "right", "what it says can mean the truth");
+    let f1 = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}"));
+    let t = &set.score;
+    let right = Rate::new(t.accuracy.k, t.counts.scored);
+    cells(page, Tone::Strong, "stallscope", &f1(t.macro_f1), &rate(right), &rate(right));
+    for baseline in &set.baselines {
+        let (own, able) = (rate(baseline.accuracy), rate(baseline.compatible));
+        cells(page, Tone::Plain, &word(&baseline.baseline), &f1(baseline.macro_f1), &own, &able);
+    }
+}
+
+/// The runs that were wrong in any way.
+fn wrong(page: &mut Page, runs: &[Run]) {
+    let bad = |run: &&Run| {
+        [run.right, run.culprit_right, run.subcause_right].contains(&Some(false))
+            || run.counted().is_some_and(|said| said.bystanders_critical > 0)
+    };
+    let mut bad = runs.iter().filter(bad).peekable();
+    if bad.peek().is_none() {
+        return;
+    }
+    page.gap();
+    page.line(0, Tone::Strong, "Not right");
+    for run in bad {
+        let Some(said) = &run.said else { continue };
+        let mut text = format!("said {}", word(&said.code));
+        if let Some(subcause) = &said.subcause {
+            let _ = write!(text, "/{subcause}");
+        }
+        let _ = write!(text, " ({:.2})", said.confidence);
+        if run.right == Some(false) {
+            let expected: Vec<String> = run.expected.iter().map(word).collect();
+            let _ = write!(text, ", expected {}", expected.join(" or "));
+        }
+        if run.subcause_right == Some(false) {
+            text.push_str(", another subcause");
+        }
+        if run.culprit_right == Some(false) {
+            let who = said.culprit.as_ref().map_or_else(|| "nobody".to_owned(), |c| json(c));
+            let _ = write!(text, ", blames {who}");
+        }
+        if said.bystanders_critical > 0 {
+            let _ = write!(text, ", {} workers beside it are called critical", said.bystanders_critical);
+        }
+        page.item(2, Tone::Warning, &name(run), name(run).len(), &text);
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The runs that do not count, and why.
+fn left_out(page: &mut Page, runs: &[Run]) {
+    let mut out = runs.iter().filter(|run| !run.outcome.counts()).peekable();
+    if out.peek().is_none() {
+        return;
+    }
+    page.gap();
+    page.line(0, Tone::Strong, "Not counted");
+    for run in out {
+        let what = if run.outcome == Outcome::NoEffect { "no effect" } else { run.outcome.word() };
+        let text = format!("{what}: {}", run.why.as_deref().unwrap_or("no reason is known"));
+        page.item(2, Tone::Plain, &name(run), name(run).len(), &text);
+    }
+}
+
+fn name(run: &Run) -> String {
+    format!("{} #{}", run.scenario, run.repeat)
+}
+
+fn goals(page: &mut Page, goals: &[Goal]) {
+    if goals.is_empty() {
+        return;
+    }
+    page.gap();
+    page.line(0, Tone::Strong, "Goals");
+    for goal in goals {
+        let (tone, mark) = match goal.holds {
+            Some(true) => (Tone::Fine, "holds"),
+            Some(false) => (Tone::Critical, "FAILS"),
+            None => (Tone::Faint, "not measured"),
+        };
+        let value = goal.value.map_or_else(|| "-".to_owned(), |value| format!("{value}"));
+        let text = format!("{value} ({} {}): {}", goal.op, goal.threshold, goal.what);
+        page.row(
+            2,
+            &[
+                Cell { tone, text: mark, columns: 13 },
+                Cell { tone: Tone::Plain, text: &goal.set.to_string(), columns: 9 },
+            ],
+            Tone::Plain,
+            &text,
+            Fit::Wrap,
+        );
+    }
+}
+
+fn row(page: &mut Page, name: &str, value: &str, meaning: &str) {
+    page.row(
+        2,
+        &[
+            Cell { tone: Tone::Plain, text: name, columns: NAME_COLUMNS },
+            Cell { tone: Tone::Strong, text: value, columns: RATE_COLUMNS },
+        ],
+        Tone::Faint,
+        meaning,
+        Fit::Wrap,
+    );
+}
+
+fn cells(page: &mut Page, tone: Tone, name: &str, first: &str, second: &str, rest: &str) {
+    let cell = |text, columns| Cell { tone, text, columns };
+    let row = [cell(name, NAME_COLUMNS), cell(first, RATE_COLUMNS), cell(second, RATE_COLUMNS)];
+    page.row(2, &row, tone, rest, Fit::Wrap);
+}
+
+/// `97 % (58 of 60)`.
+fn rate(rate: Rate) -> String {
+    rate.share
+        .map_or_else(|| "-".to_owned(), |share| format!("{:.1} % ({} of {})", share * 100.0, rate.k, rate.of))
+}
