@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::Run;
 use super::tally::{Rate, code_scores, macro_f1};
-use crate::capture::model::{Capture, Doing};
+use crate::capture::model::{Capture, Doing, WorkerClass};
 use crate::diagnose::diagnose;
 use crate::diagnose::model::Code;
 use crate::diagnose::view::{ProcessView, View};
@@ -94,7 +94,9 @@ pub fn statements(capture: &Capture, pid: i32) -> Vec<Statement> {
         Some(_) => &SLEEPING,
         None => &[],
     };
-    let silent = match longest_silence_ms(capture, pid) {
+    // A watchdog lives in a loop; what serves in slots has none.
+    let slots = matches!(process.facts.worker_class, Some(WorkerClass::Sync | WorkerClass::Gthread));
+    let silent = match longest_silence_ms(capture, pid).filter(|_| !slots) {
         Some(ms) if ms >= SILENT_MS => &[Code::LoopBlockedOffCpu, Code::LoopBlockedOnCpu][..],
         Some(_) => &SLEEPING,
         None => &[],

@@ -102,7 +102,7 @@ fn codes(page: &mut Page, t: &Tally) {
         return;
     }
     page.gap();
-    cells(page, Tone::Faint, "verdict", "precision", "recall", "F1, and what was said in its place");
+    cells(page, Tone::Faint, "verdict", "precision", "recall", "F1; said instead");
     for code in &t.codes {
         let tone = if code.f1 < 1.0 { Tone::Warning } else { Tone::Plain };
         let text = format!("{:.3}{}", code.f1, instead(t, code.code));
@@ -113,7 +113,7 @@ fn codes(page: &mut Page, t: &Tally) {
 /// What was said in the place of a verdict.
 fn instead(t: &Tally, truth: Code) -> String {
     let said = t.confusion.iter().filter(|cell| cell.truth == truth && cell.said != truth);
-    said.fold(String::new(), |text, cell| text + &format!("  {} × {}", cell.n, word(&cell.said)))
+    said.fold(String::new(), |text, cell| text + &format!("  {} x {}", cell.n, word(&cell.said)))
 }
 
 fn reliability(page: &mut Page, t: &Tally) {
@@ -136,7 +136,7 @@ fn baselines(page: &mut Page, set: &SetScore) {
         return;
     }
     page.gap();
-    cells(page, Tone::Faint, "on the same captures", "macro-F1", "right", "what it says can mean the truth");
+    cells(page, Tone::Faint, "on the same captures", "macro-F1", "right", "can mean it");
     let f1 = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}"));
     let t = &set.score;
     let right = Rate::new(t.accuracy.k, t.counts.scored);
@@ -257,4 +257,96 @@ fn cells(page: &mut Page, tone: Tone, name: &str, first: &str, second: &str, res
 fn rate(rate: Rate) -> String {
     rate.share
         .map_or_else(|| "-".to_owned(), |share| format!("{:.1} % ({} of {})", share * 100.0, rate.k, rate.of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::model::Level;
+    use crate::diagnose::model::Culprit;
+    use crate::portal::scenarios::{Set, all};
+    use crate::report::model::{Exit, Host, Tool};
+    use crate::report::validate::Selection;
+    use crate::validate::goals::goals;
+    use crate::validate::run::Said;
+    use crate::validate::{baselines, tally};
+
+    fn validation(runs: Vec<Run>) -> Validation {
+        let score = tally::tally(runs.iter());
+        Validation {
+            schema_version: "1.0".into(),
+            tool: Tool { name: "stallscope".into(), version: "0".into(), rules_version: "2".into() },
+            host: Host {
+                hostname: "vm".into(),
+                kernel: "6".into(),
+                arch: "x86_64".into(),
+                cpus: 2,
+                boot_id: String::new(),
+            },
+            selection: Selection {
+                scenarios: 2,
+                repeats: 1,
+                level: Level::Memory,
+                quick: false,
+                only: None,
+                set: None,
+                replayed: false,
+                captures_left_out: 3,
+            },
+            goals: goals(Set::Tune, &score, Level::Memory),
+            sets: vec![SetScore { set: Set::Tune, score, baselines: baselines::scores(runs.iter()) }],
+            runs,
+            exit: Exit { code: 1, reason: "because".into() },
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_and_what_does_not_count_is_told_with_its_reason() {
+        let spin = all().unwrap().into_iter().find(|s| s.id == "modern-gevent-spin_watcher").unwrap();
+        let culprit =
+            Culprit { kind: "function".into(), function: Some("\x1b[2Jevil".into()), ..Culprit::default() };
+        let said = Said {
+            pid: 7,
+            code: Code::LoopBlockedOnCpu,
+            subcause: None,
+            severity: Code::LoopBlockedOnCpu.severity(),
+            confidence: 0.91,
+            culprit: Some(culprit),
+            sub_windows_agree: "3/3".into(),
+            after_ms: 3_004,
+            bystanders_critical: 1,
+        };
+        let why = |text: &str| Some(text.to_owned());
+        let runs = vec![
+            Run::looked_at(&spin, 1, Outcome::Proven, None, said.clone(), Vec::new()),
+            Run::looked_at(
+                &spin,
+                2,
+                Outcome::NoEffect,
+                why("it goes round 3 times a second"),
+                said,
+                Vec::new(),
+            ),
+            Run::not_looked_at(&spin, 3, Outcome::Skipped, why("no python3.13 was found")),
+        ];
+        let text = render(&validation(runs), Style { color: false, ascii: true });
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for told in [
+            "3 live looks of 2 scenarios",
+            "3 captures belong to none of these",
+            "1 scored (1 proven, 0 unproven), 1 without effect, 1 skipped",
+            "hot_spin - 0.0 % (0 of 1) 0.000 1 x loop_blocked_on_cpu",
+            "said loop_blocked_on_cpu (0.91), expected hot_spin",
+            "1 workers beside it are called critical",
+            "#2 no effect: it goes round 3 times a second",
+            "#3 skipped: no python3.13 was found",
+            "FAILS tune 0 (>= 0.97): mean F1",
+            "not measured tune - (<= 0): controls",
+            "exit code 1: because",
+        ] {
+            assert!(words.contains(told), "{told:?} is not in\n{text}");
+        }
+        assert!(!text.contains('\x1b') && text.contains("evil"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
 }
