@@ -11,7 +11,8 @@ fn matrix() -> Vec<Scenario> {
 
 /// Where the application's faults are written.
 fn python() -> String {
-    FILES.iter().filter(|(name, _)| name.ends_with(".py")).map(|(_, text)| *text).collect()
+    let ends = |name: &str| std::path::Path::new(name).extension().is_some_and(|ending| ending == "py");
+    FILES.iter().filter(|(name, _)| ends(name)).map(|(_, text)| *text).collect()
 }
 
 #[test]

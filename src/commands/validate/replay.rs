@@ -17,7 +17,7 @@ use crate::validate::run::{Outcome, Run};
 pub fn runs(folder: &Path, scenarios: &[Scenario], level: Level) -> Result<(Vec<Run>, u64)> {
     let mut runs = Vec::new();
     let mut left_out = 0;
-    let mut repeats: Vec<(String, u32)> = Vec::new();
+    let mut repeats: Vec<String> = Vec::new();
     for file in captures(folder)? {
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let scenario = scenarios.iter().find(|s| s.id == Scenario::id_of(&name));
@@ -26,16 +26,8 @@ pub fn runs(folder: &Path, scenarios: &[Scenario], level: Level) -> Result<(Vec<
             left_out += 1;
             continue;
         };
-        let repeat = match repeats.iter_mut().find(|(id, _)| *id == scenario.id) {
-            Some((_, n)) => {
-                *n += 1;
-                *n
-            }
-            None => {
-                repeats.push((scenario.id.clone(), 1));
-                1
-            }
-        };
+        repeats.push(scenario.id.clone());
+        let repeat = repeats.iter().filter(|id| **id == scenario.id).count() as u32;
         let outcome = Outcome::of_name(&name);
         let why =
             (outcome == Outcome::Unproven).then(|| "the name of the capture does not say so".to_owned());

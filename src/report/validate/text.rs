@@ -174,7 +174,7 @@ fn wrong(page: &mut Page, runs: &[Run]) {
             text.push_str(", another subcause");
         }
         if run.culprit_right == Some(false) {
-            let who = said.culprit.as_ref().map_or_else(|| "nobody".to_owned(), |c| json(c));
+            let who = said.culprit.as_ref().map_or_else(|| "nobody".to_owned(), json);
             let _ = write!(text, ", blames {who}");
         }
         if said.bystanders_critical > 0 {
