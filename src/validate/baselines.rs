@@ -113,9 +113,14 @@ pub fn statements(capture: &Capture, pid: i32) -> Vec<Statement> {
 fn on_cpu(process: &ProcessView<'_>) -> Option<f64> {
     let (first, last) = (process.counters.first()?, process.counters.last()?);
     let wall_ns = last.at_ns.checked_sub(first.at_ns).filter(|ns| *ns > 0)?;
+    Some(on_cpu_ns(process)? as f64 / wall_ns as f64)
+}
+
+/// Processor time of all threads while they were counted.
+pub(super) fn on_cpu_ns(process: &ProcessView<'_>) -> Option<u64> {
+    let (first, last) = (process.counters.first()?, process.counters.last()?);
     let before = |tid| first.value.iter().find(|t| t.tid == tid).and_then(|t| t.run_ns).unwrap_or(0);
-    let each = last.value.iter().map(|t| t.run_ns.map(|ns| ns.saturating_sub(before(t.tid))));
-    Some(each.sum::<Option<u64>>()? as f64 / wall_ns as f64)
+    last.value.iter().map(|t| t.run_ns.map(|ns| ns.saturating_sub(before(t.tid)))).sum()
 }
 
 /// The state that its main thread shows most often.

@@ -3,9 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::baselines::Statement;
+use super::baselines::{Statement, statements};
+use super::others;
+use crate::capture::model::Capture;
+use crate::diagnose::budget::round;
 use crate::diagnose::model::{Code, Culprit, Severity};
-use crate::portal::scenarios::{Scenario, Set};
+use crate::portal::scenarios::{Limit, Scenario, Set};
 
 /// What became of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -109,8 +112,27 @@ pub struct Run {
     pub subcause_right: Option<bool>,
     /// Whether the right one is blamed; `null` when there is none to compare, or no verdict was given.
     pub culprit_right: Option<bool>,
+    /// Share of all processors that went to neither the server nor the tool; `null` when the capture does not tell.
+    pub others_share: Option<f64>,
     /// What simpler methods say of the same capture.
     pub baselines: Vec<Statement>,
+}
+
+/// What a capture tells besides the verdict.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Beside {
+    /// Share of all processors that went to neither the server nor the tool.
+    pub others_share: Option<f64>,
+    /// What simpler methods say.
+    pub baselines: Vec<Statement>,
+}
+
+impl Beside {
+    /// Of a capture and the worker in question.
+    #[must_use]
+    pub fn of(capture: &Capture, pid: i32) -> Self {
+        Self { others_share: others::share(capture).map(round), baselines: statements(capture, pid) }
+    }
 }
 
 impl Run {
@@ -122,7 +144,7 @@ impl Run {
         outcome: Outcome,
         why: Option<String>,
         said: Said,
-        baselines: Vec<Statement>,
+        beside: Beside,
     ) -> Self {
         let right = scenario.expected.contains(&said.code);
         let compare = outcome.counts() && !scenario.subcause.is_empty() && right;
@@ -135,7 +157,9 @@ impl Run {
             subcause_right,
             culprit_right,
             said: Some(said),
-            baselines,
+            // Where other work is the fault, it disturbs nothing.
+            others_share: beside.others_share.filter(|_| scenario.limit != Limit::Starve),
+            baselines: beside.baselines,
             ..Self::not_looked_at(scenario, repeat, outcome, why)
         }
     }
@@ -155,6 +179,7 @@ impl Run {
             right: None,
             subcause_right: None,
             culprit_right: None,
+            others_share: None,
             baselines: Vec::new(),
         }
     }

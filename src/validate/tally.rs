@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::others::DISTURBED;
 use super::run::{Outcome, Run, Said};
 use crate::diagnose::budget::{round, wilson95};
 use crate::diagnose::model::{Code, Severity};
@@ -94,6 +95,8 @@ pub struct Counts {
     pub skipped: u64,
     /// Something went wrong.
     pub failed: u64,
+    /// Scored ones during which a quarter of the machine or more went to somebody else.
+    pub disturbed: u64,
 }
 
 /// Milliseconds from the beginning of a look to its verdict.
@@ -196,6 +199,10 @@ fn counts(runs: &[&Run]) -> Counts {
         no_effect: of(Outcome::NoEffect),
         skipped: of(Outcome::Skipped),
         failed: of(Outcome::Failed),
+        disturbed: runs
+            .iter()
+            .filter(|r| r.counted().is_some() && r.others_share.is_some_and(|share| share >= DISTURBED))
+            .count() as u64,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::baselines::{self, Baseline, Statement};
 use super::goals::{self, Goal};
-use super::run::{Outcome, Run, Said};
+use super::run::{Beside, Outcome, Run, Said};
 use super::tally::{Rate, Tally, tally};
 use crate::capture::model::{Capture, Level, Record, Role};
 use crate::diagnose::model::{Code, Culprit};
@@ -36,7 +36,7 @@ fn run(truth: Code, code: Code) -> Run {
 }
 
 fn sure(truth: Code, code: Code, confidence: f64) -> Run {
-    Run::looked_at(&scenario(&[truth]), 1, Outcome::Proven, None, said(code, confidence), Vec::new())
+    Run::looked_at(&scenario(&[truth]), 1, Outcome::Proven, None, said(code, confidence), Beside::default())
 }
 
 fn of(runs: &[Run]) -> Tally {
@@ -88,14 +88,15 @@ fn a_code_that_never_was_true_is_no_class() {
 #[test]
 fn any_of_the_right_verdicts_is_right_and_the_label_counts_otherwise() {
     let either = scenario(&[HealthyBusy, Idle]);
-    let look = |code| Run::looked_at(&either, 1, Outcome::Proven, None, said(code, 0.9), Vec::new());
+    let look = |code| Run::looked_at(&either, 1, Outcome::Proven, None, said(code, 0.9), Beside::default());
     assert_eq!((look(Idle).right, look(Idle).truth(Idle)), (Some(true), Idle));
     assert_eq!((look(HotSpin).right, look(HotSpin).truth(HotSpin)), (Some(false), HealthyBusy));
 }
 
 #[test]
 fn what_is_no_ground_truth_is_counted_and_not_scored() {
-    let with = |outcome| Run::looked_at(&scenario(&[HotSpin]), 1, outcome, None, said(Idle, 0.9), Vec::new());
+    let with =
+        |outcome| Run::looked_at(&scenario(&[HotSpin]), 1, outcome, None, said(Idle, 0.9), Beside::default());
     let nothing = |outcome| Run::not_looked_at(&scenario(&[HotSpin]), 1, outcome, Some("why".into()));
     let runs = [
         run(HotSpin, HotSpin),
@@ -109,6 +110,12 @@ fn what_is_no_ground_truth_is_counted_and_not_scored() {
     assert_eq!((c.runs, c.scored, c.proven, c.unproven), (5, 2, 1, 1));
     assert_eq!((c.no_effect, c.skipped, c.failed), (1, 1, 1));
     assert_eq!((t.accuracy.k, t.accuracy.of), (1, 2));
+    assert_eq!(c.disturbed, 0);
+    let mut disturbed = runs.clone();
+    for run in &mut disturbed {
+        run.others_share = Some(0.25);
+    }
+    assert_eq!(of(&disturbed).counts.disturbed, 2, "only what is scored can be disturbed");
     assert_eq!(runs[1].right, None);
     assert_eq!(runs[2].right, Some(false));
 }
@@ -118,11 +125,11 @@ fn false_alarms_are_critical_verdicts_of_controls_and_of_bystanders() {
     let control = |code| {
         let mut healthy = scenario(&[Idle]);
         healthy.control = true;
-        Run::looked_at(&healthy, 1, Outcome::Proven, None, said(code, 0.9), Vec::new())
+        Run::looked_at(&healthy, 1, Outcome::Proven, None, said(code, 0.9), Beside::default())
     };
     let mut beside = said(HotSpin, 0.9);
     beside.bystanders_critical = 2;
-    let beside = Run::looked_at(&scenario(&[HotSpin]), 1, Outcome::Proven, None, beside, Vec::new());
+    let beside = Run::looked_at(&scenario(&[HotSpin]), 1, Outcome::Proven, None, beside, Beside::default());
     let warning = control(Code::CpuStarved);
     let t = of(&[control(Idle), control(HotSpin), warning, beside, run(HotSpin, OnCpu)]);
     assert_eq!((t.control_alarms.k, t.control_alarms.of), (1, 3));
@@ -136,7 +143,7 @@ fn culprits_and_subcauses_are_compared_where_there_is_something_to_compare() {
     let look = |scenario: &Scenario, code, subcause: Option<&str>, culprit: Option<&str>| {
         let culprit = culprit.map(|f| Culprit { function: Some(f.into()), ..Culprit::default() });
         let said = Said { subcause: subcause.map(str::to_owned), culprit, ..said(code, 0.9) };
-        Run::looked_at(scenario, 1, Outcome::Proven, None, said, Vec::new())
+        Run::looked_at(scenario, 1, Outcome::Proven, None, said, Beside::default())
     };
     let good = look(&named, HotSpin, Some("busy_wait"), Some("poll_by_sleep0"));
     assert_eq!((good.culprit_right, good.subcause_right), (Some(true), Some(true)));
@@ -276,7 +283,14 @@ fn baselines_are_scored_on_the_same_runs() {
     let with = |truth, codes: &[Code]| {
         let statement = Statement { baseline: Baseline::BusyCpu, codes: codes.to_vec() };
         let said = said(truth, 0.9);
-        Run::looked_at(&scenario(&[truth]), 1, Outcome::Proven, None, said, vec![statement])
+        Run::looked_at(
+            &scenario(&[truth]),
+            1,
+            Outcome::Proven,
+            None,
+            said,
+            Beside { baselines: vec![statement], ..Beside::default() },
+        )
     };
     let runs = [
         with(HotSpin, &[HotSpin, OnCpu]),

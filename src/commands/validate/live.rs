@@ -20,8 +20,7 @@ use crate::portal::oracle::{Shown, Stamp, Story, effect_shown};
 use crate::portal::scenarios::{Effect, Limit, Load, Outside, Scenario};
 use crate::report::model::Report;
 use crate::report::words::word;
-use crate::validate::baselines::statements;
-use crate::validate::run::{Outcome, Run};
+use crate::validate::run::{Beside, Outcome, Run};
 
 /// What all live runs have in common.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ impl Runner {
         if !again {
             self.down();
         }
-        if signals::caught().is_some() {
+        if outcome.is_err() && signals::caught().is_some() {
             return None;
         }
         Some(outcome.unwrap_or_else(|error| {
@@ -96,15 +95,23 @@ impl Runner {
         let mut around = prepare(stage, scenario)?;
         progress.now(&format!("{}: looking", scenario.id));
         let report = look(stage.portal.arbiter_pid, level, capture)?;
+        if let Some(signal) = signals::caught() {
+            // Half a look would be judged as a whole one.
+            return Err(Error::new(
+                ErrorKind::Portal,
+                "the look does not count",
+                format!("interrupted by {signal}"),
+            ));
+        }
         around.after = stage.stamps();
         let (outcome, why) = proof(scenario, &around);
         let said = said(&report, around.worker)
             .ok_or_else(|| Error::new(ErrorKind::Portal, "nothing was judged", "the report has no worker"))?;
-        let baselines = reader::read(capture).map(|c| statements(&c, said.pid)).unwrap_or_default();
+        let beside = reader::read(capture).map(|c| Beside::of(&c, said.pid)).unwrap_or_default();
         if let Some(keep) = &self.keep {
             put_away(capture, keep, &format!("{}.{repeat}.{}.cap", scenario.id, outcome.word()))?;
         }
-        Ok(Run::looked_at(scenario, repeat, outcome, why, said, baselines))
+        Ok(Run::looked_at(scenario, repeat, outcome, why, said, beside))
     }
 
     /// The portal of a scenario: the one that is up where it fits, else a new one.

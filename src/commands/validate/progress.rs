@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::diagnose::model::Code;
     use crate::portal::scenarios::all;
-    use crate::validate::run::Said;
+    use crate::validate::run::{Beside, Said};
 
     #[test]
     fn a_line_says_what_became_of_a_run() {
@@ -87,7 +87,7 @@ mod tests {
         };
         let label = scenario.expected[0];
         let told = |outcome, code| {
-            line(&Run::looked_at(&scenario, 2, outcome, Some("x".into()), said(code), Vec::new()))
+            line(&Run::looked_at(&scenario, 2, outcome, Some("x".into()), said(code), Beside::default()))
         };
         assert!(told(Outcome::Proven, label).ends_with(": right"));
         assert!(told(Outcome::Unproven, label).ends_with("right (effect unproven)"));

@@ -9,8 +9,7 @@ use crate::capture::model::Level;
 use crate::capture::reader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::portal::scenarios::Scenario;
-use crate::validate::baselines::statements;
-use crate::validate::run::{Outcome, Run};
+use crate::validate::run::{Beside, Outcome, Run};
 
 /// Judges the captures of a folder. Beside the runs, how many captures were left out: of no scenario that was chosen, of
 /// another level, or unreadable.
@@ -36,8 +35,8 @@ pub fn runs(folder: &Path, scenarios: &[Scenario], level: Level) -> Result<(Vec<
             left_out += 1;
             continue;
         };
-        let baselines = statements(&capture, said.pid);
-        runs.push(Run::looked_at(scenario, repeat, outcome, why, said, baselines));
+        let beside = Beside::of(&capture, said.pid);
+        runs.push(Run::looked_at(scenario, repeat, outcome, why, said, beside));
     }
     Ok((runs, left_out))
 }

@@ -89,7 +89,12 @@ fn score(page: &mut Page, set: &SetScore) {
 fn outcomes(t: &Tally) -> String {
     let c = t.counts;
     let mut text = format!("{} scored ({} proven, {} unproven)", c.scored, c.proven, c.unproven);
-    for (n, what) in [(c.no_effect, "without effect"), (c.skipped, "skipped"), (c.failed, "failed")] {
+    for (n, what) in [
+        (c.no_effect, "without effect"),
+        (c.skipped, "skipped"),
+        (c.failed, "failed"),
+        (c.disturbed, "disturbed by other work"),
+    ] {
         if n > 0 {
             let _ = write!(text, ", {n} {what}");
         }
@@ -268,7 +273,7 @@ mod tests {
     use crate::report::model::{Exit, Host, Tool};
     use crate::report::validate::Selection;
     use crate::validate::goals::goals;
-    use crate::validate::run::Said;
+    use crate::validate::run::{Beside, Said};
     use crate::validate::{baselines, tally};
 
     fn validation(runs: Vec<Run>) -> Validation {
@@ -318,14 +323,14 @@ mod tests {
         };
         let why = |text: &str| Some(text.to_owned());
         let runs = vec![
-            Run::looked_at(&spin, 1, Outcome::Proven, None, said.clone(), Vec::new()),
+            Run::looked_at(&spin, 1, Outcome::Proven, None, said.clone(), Beside::default()),
             Run::looked_at(
                 &spin,
                 2,
                 Outcome::NoEffect,
                 why("it goes round 3 times a second"),
                 said,
-                Vec::new(),
+                Beside::default(),
             ),
             Run::not_looked_at(&spin, 3, Outcome::Skipped, why("no python3.13 was found")),
         ];
