@@ -184,7 +184,8 @@ pub fn parse(text: &str) -> Result<Vec<Scenario>> {
 impl Scenario {
     /// Where it contradicts itself.
     fn wrong(&self) -> Option<&'static str> {
-        let healthy = self.fault == "none" && self.limit == Limit::None;
+        let no_fault = self.fault == "none" || self.listed().is_some_and(|f| f.set == faults::Set::Control);
+        let healthy = no_fault && self.limit == Limit::None;
         let checks = [
             (self.id.is_empty() || self.id.contains(['.', '/']), "its id cannot begin a file name"),
             (self.expected.is_empty(), "no verdict is expected"),
@@ -239,6 +240,12 @@ impl Scenario {
     #[must_use]
     pub fn background(&self) -> bool {
         self.background.or_else(|| self.listed().map(|f| f.background)).unwrap_or(false)
+    }
+
+    /// What the client of the fault does, where it is more than to ask.
+    #[must_use]
+    pub fn client(&self) -> Option<faults::Client> {
+        self.listed().map(|f| f.client).filter(|client| *client != faults::Client::Asks)
     }
 
     /// Request slots of a worker; 0 where a loop serves.

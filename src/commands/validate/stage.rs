@@ -65,6 +65,7 @@ pub struct Stage {
     group: Option<Group>,
     neighbours: Option<Neighbours>,
     silent: Vec<TcpStream>,
+    held: Option<load::Held>,
     stopped: Option<Identity>,
 }
 
@@ -101,6 +102,7 @@ impl Stage {
             group: None,
             neighbours: None,
             silent: Vec::new(),
+            held: None,
             stopped: None,
         };
         stage.settle(scenario.workers as usize)?;
@@ -169,6 +171,7 @@ impl Stage {
             Some(Outside::Stopped) => self.stop(),
             Some(Outside::SilentClients) => self.silence(scenario.slots().max(1)),
             None => match scenario.path(FAULT_SECONDS) {
+                Some(path) if scenario.client().is_some() => self.hold(scenario, &path),
                 Some(path) => self.ask(scenario, &path, before),
                 None => Ok(None),
             },
@@ -210,6 +213,15 @@ impl Stage {
         Ok(None)
     }
 
+    fn hold(&mut self, scenario: &Scenario, path: &str) -> Result<Option<i32>> {
+        let client = scenario.client().unwrap_or(faults::Client::Asks);
+        let held = load::Held::new(self.portal.direct, client, path, scenario.requests());
+        self.held = Some(held.map_err(|e| failed(&e.to_string()))?);
+        // More clients than slots: some of them stay in the queue, so what is awaited is that somebody was taken.
+        until(PATIENCE, || self.connected() > 0)?;
+        Ok(None)
+    }
+
     fn ask(&self, scenario: &Scenario, path: &str, before: &Stamps) -> Result<Option<i32>> {
         let patience = Duration::from_secs(u64::from(FAULT_SECONDS) + 5);
         for _ in 0..scenario.requests() {
@@ -226,7 +238,8 @@ impl Stage {
                 std::thread::spawn(move || client.answer());
             }
         }
-        if before.is_empty() {
+        // What only looks like a fault tells the oracle nothing.
+        if before.is_empty() || scenario.control {
             self.accepted()?;
             return Ok(None);
         }
@@ -252,25 +265,34 @@ impl Stage {
 
     /// Without an oracle: waits until no connection waits to be accepted. Then the request is in a worker's hands.
     fn accepted(&self) -> Result<()> {
-        let port = format!(":{:04X}", self.portal.direct.port());
         until(PATIENCE, || {
-            let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-            let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-            let ours = rows.filter(|row| row.get(1).is_some_and(|local| local.ends_with(&port)));
-            let (mut queued, mut connected) = (0, 0);
-            for row in ours {
-                match row.get(3).copied() {
-                    Some("0A") => {
-                        let queue = row.get(4).and_then(|q| q.split_once(':')).map(|(_, q)| q);
-                        queued += queue.and_then(|q| u64::from_str_radix(q, 16).ok()).unwrap_or(0);
-                    }
-                    Some("01") => connected += 1,
-                    _ => {}
-                }
-            }
+            let (queued, connected) = self.connections();
             queued == 0 && connected > 0
         })?;
         Ok(())
+    }
+
+    fn connected(&self) -> u64 {
+        self.connections().1
+    }
+
+    /// Connections to the portal that wait to be accepted, and all of them.
+    fn connections(&self) -> (u64, u64) {
+        let port = format!(":{:04X}", self.portal.direct.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let (mut queued, mut connected) = (0, 0);
+        for row in rows.filter(|row| row.get(1).is_some_and(|local| local.ends_with(&port))) {
+            match row.get(3).copied() {
+                Some("0A") => {
+                    let queue = row.get(4).and_then(|q| q.split_once(':')).map(|(_, q)| q);
+                    queued += queue.and_then(|q| u64::from_str_radix(q, 16).ok()).unwrap_or(0);
+                }
+                Some("01") => connected += 1,
+                _ => {}
+            }
+        }
+        (queued, connected)
     }
 
     /// A visitor who comes now: tells later whether he got an answer.
@@ -292,8 +314,10 @@ impl Stage {
         self.neighbours = None;
         self.group = None;
         self.silent.clear();
+        self.held = None;
         self.wake();
-        if !scenario.control {
+        // What only looks like a fault goes on for a while, too.
+        if !scenario.control || scenario.fault != "none" {
             return false;
         }
         let quiet = || {
