@@ -121,10 +121,11 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l size -d 'S
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l ascii -d 'Use ASCII only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l show-values -d 'Show passwords and keys in command lines'
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s h -l help -d 'Print help'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -s h -l help -d 'Print help'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "up" -d 'Bring it up'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "down" -d 'Take it down'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults" -f -a "faults" -d 'List its faults and the verdict that each must get'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "up" -d 'Bring it up'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "down" -d 'Take it down'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "faults" -d 'List its faults and the verdict that each must get'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "validate" -d 'Prove the verdicts: run labelled scenarios, look at each, and score what is said'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l stack -d 'Software that it runs on' -r -f -a "period\t'The versions of the time of the story'
 modern\t'Today\'s versions'
 builtin\t'What is installed, nothing fetched'"
@@ -144,6 +145,21 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -l format -d 'Form of the list' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l repeats -d 'How often each scenario is run' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l only -d 'Scenarios whose id contains this (`*` stands for anything)' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l set -d 'Which scenarios: those the rules were made with, those they have never seen, or all' -r -f -a "tune\t'Those the rules were made with'
+held-out\t'Those the rules have never seen'
+all\t'All'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l replay -d 'Judge kept captures in the place of processes' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l keep -d 'Keep the captures in a folder' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+json\t'For programs'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l quick -d 'The small matrix, once each'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l list -d 'List the scenarios, run none'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l worker-class -d 'gunicorn\'s worker class' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand demo" -l stack -d 'Software that the portal runs on' -r -f -a "period\t'The versions of the time of the story'
 modern\t'Today\'s versions'

@@ -132,7 +132,8 @@ Keys: ? shows them all, q quits. Without a terminal: stallscope diagnose"
 Examples:
   stallscope portal faults
   stallscope portal up --worker-class gevent --fault spin_watcher
-  stallscope portal down"
+  stallscope portal down
+  stallscope portal validate --quick"
     )]
     Portal {
         /// What to do with it.
@@ -433,6 +434,24 @@ Examples:
         after_help = "Examples:\n  stallscope portal faults\n  stallscope portal faults --format json"
     )]
     Faults(PortalFaultsArgs),
+    /// Prove the verdicts: run labelled scenarios, look at each, and score what is said
+    ///
+    /// Each scenario brings up a server with a known fault or with none, waits until the fault shows, looks as
+    /// `diagnose` does, and compares. What is said of it stands beside what simpler methods say of the same captures.
+    /// With --replay kept captures are judged in the place of processes.
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope portal validate --quick               the small matrix, under four minutes
+  stallscope portal validate --repeats 5 --keep captures -o validation.json --format json
+  stallscope portal validate --only gevent-spin    some of the scenarios
+  stallscope portal validate --replay captures     judge kept captures again, without a process
+  stallscope portal validate --list
+
+Exit status: 0 the goals hold, 1 they do not, 2 wrong usage, 3 nothing could be run, 130/143 interrupted"
+    )]
+    Validate(PortalValidateArgs),
 }
 
 /// Software that the portal runs on.
@@ -495,6 +514,52 @@ pub struct PortalFaultsArgs {
     /// Form of the list
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+}
+
+/// Options of `portal validate`.
+#[derive(Debug, Clone, Args)]
+pub struct PortalValidateArgs {
+    /// The small matrix, once each
+    #[arg(long)]
+    pub quick: bool,
+    /// How often each scenario is run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=100), conflicts_with = "quick")]
+    pub repeats: u32,
+    /// Scenarios whose id contains this (`*` stands for anything)
+    #[arg(long, value_name = "PATTERN")]
+    pub only: Option<String>,
+    /// Which scenarios: those the rules were made with, those they have never seen, or all
+    #[arg(long, value_enum, value_name = "SET", default_value_t = SetArg::All)]
+    pub set: SetArg,
+    /// The most that is done to the target; neither level stops it
+    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
+    pub level: LevelArg,
+    /// List the scenarios, run none
+    #[arg(long, conflicts_with_all = ["replay", "keep"])]
+    pub list: bool,
+    /// Judge kept captures in the place of processes
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "repeats"])]
+    pub replay: Option<PathBuf>,
+    /// Keep the captures in a folder
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write the report to a file (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Which scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SetArg {
+    /// Those the rules were made with
+    Tune,
+    /// Those the rules have never seen
+    HeldOut,
+    /// All
+    All,
 }
 
 /// Options of `demo`.

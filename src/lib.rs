@@ -2,7 +2,8 @@
 //!
 //! Data flows one way, and the modules stand in that order:
 //! [`target`] → [`observe`] → [`python`] → [`capture`] → [`diagnose`] → [`report`] → [`tui`].
-//! `commands` are short scripts that connect these rooms.
+//! `commands` are short scripts that connect these rooms. [`portal`] is a server with faults to choose from, [`validate`]
+//! scores what was said of it.
 
 pub mod capture;
 pub mod cli;
@@ -16,3 +17,4 @@ pub mod python;
 pub mod report;
 pub mod target;
 pub mod tui;
+pub mod validate;

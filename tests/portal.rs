@@ -113,6 +113,55 @@ fn arbiter_lives(answer: &Value) -> bool {
     Identity::of(answer["arbiter_pid"].as_i64().unwrap() as i32).is_some_and(Identity::lives)
 }
 
+/// Processes that carry a text in their environment.
+fn carriers(text: &str) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let carries = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.windows(text.len()).any(|part| part == text.as_bytes())
+    };
+    pids.filter(carries).collect()
+}
+
+/// What the validation keeps of each run, without what differs from one judgement to the next.
+fn judged(document: &Value) -> Vec<Value> {
+    let runs = document["runs"].as_array().unwrap().iter();
+    runs.map(|r| serde_json::json!([r["scenario"], r["outcome"], r["said"], r["right"], r["baselines"]]))
+        .collect()
+}
+
+/// A validation that is interrupted scores what it has, leaves nothing behind, and what it kept replays to the same.
+#[test]
+fn an_interrupted_validation_scores_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let (own, keep) = (folder.path().join("own"), folder.path().join("keep"));
+    std::fs::create_dir(&own).unwrap();
+    let keep = keep.to_str().unwrap();
+    let mut command = tool(&["portal", "validate", "--only", "builtin-", "--keep", keep, "--format", "json"]);
+    command.env("TMPDIR", &own).process_group(0);
+    let child = start(command);
+    let second = || {
+        let folders = std::fs::read_dir(&own).unwrap().flatten();
+        folders.map(|folder| folder.path().join("portal-2")).any(|folder| folder.exists())
+    };
+    until("a run is done and the second portal comes up", second);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let ran = finish(child);
+    let document = ran.json();
+    assert_eq!((ran.code, &document["exit"]["code"]), (130, &Value::from(130)), "{ran:?}");
+    let runs = document["runs"].as_array().unwrap();
+    assert!(!runs.is_empty() && runs.len() < document["selection"]["scenarios"].as_u64().unwrap() as usize);
+    for run in runs {
+        assert!(run["outcome"] != "failed" && run["outcome"] != "skipped", "{run}");
+        assert!(run["said"]["confidence"].is_f64(), "{run}");
+    }
+    assert_eq!(carriers(own.to_str().unwrap()), Vec::<i32>::new(), "processes were left behind");
+    assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0, "files were left behind");
+    let again = run(&["portal", "validate", "--only", "builtin-", "--replay", keep, "--format", "json"]);
+    assert_eq!(judged(&again.json()), judged(&document));
+}
+
 /// A portal that does not come up leaves nothing.
 #[test]
 fn a_portal_that_fails_leaves_nothing() {

@@ -84,6 +84,12 @@ fn nonsense_is_refused() {
         "stallscope demo a b",
         "stallscope generate man",
         "stallscope portal up --workers 0",
+        "stallscope portal validate --repeats 0",
+        "stallscope portal validate --quick --repeats 5",
+        "stallscope portal validate --set second",
+        "stallscope portal validate --replay a --keep b",
+        "stallscope portal validate --replay a --list",
+        "stallscope portal validate 42",
     ] {
         refused(line);
     }
@@ -99,6 +105,13 @@ fn other_verbs_need_no_target() {
     };
     assert_eq!((up.stack, up.workers, up.threads), (StackArg::Period, 2, Some(4)));
     assert_eq!(up.fault.as_deref(), Some("hot_spin"));
+    let Some(Verb::Portal { action: PortalAction::Validate(validate) }) =
+        typed("stallscope portal validate --set held-out --repeats 5 --level proc --keep a").unwrap().verb
+    else {
+        panic!("not portal validate");
+    };
+    assert_eq!((validate.set, validate.repeats, validate.level), (SetArg::HeldOut, 5, LevelArg::Proc));
+    assert_eq!((validate.quick, validate.keep), (false, Some(PathBuf::from("a"))));
     let Some(Verb::Generate(generate)) = typed("stallscope generate schema out").unwrap().verb else {
         panic!("not generate");
     };
@@ -145,6 +158,7 @@ fn every_help_fits_one_screen_and_shows_examples() {
         "portal up",
         "portal down",
         "portal faults",
+        "portal validate",
         "demo",
         "generate",
     ];

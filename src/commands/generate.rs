@@ -104,7 +104,11 @@ fn title(name: &str) -> Roff {
 fn our_sections(name: &str, examples: &str) -> Roff {
     let mut page = Roff::new();
     page.control("SH", ["EXIT STATUS"]);
-    let codes: &[(&str, &str)] = if name == "stallscope-doctor" { &DOCTOR_EXIT_STATUS } else { &EXIT_STATUS };
+    let codes: &[(&str, &str)] = match name {
+        "stallscope-doctor" => &DOCTOR_EXIT_STATUS,
+        "stallscope-portal-validate" => &VALIDATE_EXIT_STATUS,
+        _ => &EXIT_STATUS,
+    };
     for (code, meaning) in codes {
         entry(&mut page, code, meaning);
     }
@@ -163,6 +167,17 @@ const DOCTOR_EXIT_STATUS: [(&str, &str); 3] = [
     (
         "3",
         "No diagnosis is possible: the process is gone, dead, hidden or the kernel's own. The report says which.",
+    ),
+];
+
+const VALIDATE_EXIT_STATUS: [(&str, &str); 5] = [
+    ("0", "The goals hold, as far as something was measured for them. The report lists them."),
+    ("1", "A goal fails, or the effect of a run that is scored was not proven."),
+    ("2", "Wrong usage."),
+    ("3", "Nothing could be run: the portal's software is missing, or no capture belongs to a scenario."),
+    (
+        "130, 143",
+        "Interrupted by SIGINT or SIGTERM; what was measured is scored, what was started has been ended.",
     ),
 ];
 

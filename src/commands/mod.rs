@@ -10,6 +10,7 @@ pub mod generate;
 mod pipeline;
 pub mod portal;
 pub mod top;
+pub mod validate;
 
 use std::io::Write;
 use std::process::ExitCode;

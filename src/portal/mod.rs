@@ -1,14 +1,18 @@
 //! The reference portal: a small real server with faults to choose from, on which every verdict is proven.
 //!
 //! Its files are part of the binary, so it can be brought up wherever there is a Python. [`venv`] installs the pinned
-//! software, [`server`] starts and ends it, [`load`] asks it for pages, [`faults`] lists what can go wrong. Everything
+//! software, [`server`] starts and ends it, [`load`] asks it for pages, [`faults`] lists what can go wrong;
+//! [`scenarios`] says what verdict each must get, [`limits`] holds it back, [`oracle`] is what it says of itself. Everything
 //! listens on the loopback address only and is ended by whoever started it.
 
 pub mod faults;
 pub mod faults_second;
 pub mod http;
+pub mod limits;
 pub mod load;
+pub mod oracle;
 pub mod process;
+pub mod scenarios;
 pub mod server;
 pub mod venv;
 

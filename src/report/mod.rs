@@ -25,6 +25,7 @@ pub mod sarif;
 pub mod schema;
 pub mod style;
 pub mod text;
+pub mod validate;
 mod verbose;
 pub(crate) mod words;
 

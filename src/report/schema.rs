@@ -9,6 +9,7 @@ use super::doctor::Doctor;
 use super::dump::DumpDocument;
 use super::model::{ErrorDocument, Report};
 use super::ndjson::Line;
+use super::validate::Validation;
 
 /// A schema and the file that it belongs into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub fn all() -> Vec<SchemaFile> {
         SchemaFile { name: "ndjson-v1.json", text: schema::<Line>("stallscope report as lines, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
         SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
+        SchemaFile {
+            name: "validate-v1.json",
+            text: schema::<Validation>("stallscope portal validate, version 1"),
+        },
     ]
 }
 

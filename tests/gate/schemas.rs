@@ -53,6 +53,37 @@ fn reports_and_their_lines() {
     }
 }
 
+/// The committed captures are of scenarios of the matrix, and get the verdicts of its labels.
+#[test]
+fn validations() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures");
+    let ran = run(&["portal", "validate", "--replay", folder, "--format", "json"]);
+    let document = ran.json();
+    assert_eq!(Schema::of("validate-v1.json").check(&document), Ok(()));
+    assert_eq!(document["exit"]["code"], ran.code, "{ran:?}");
+    let runs = document["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), captures().len());
+    for run in runs {
+        assert_eq!(run["right"], true, "{run}");
+        assert_ne!(run["culprit_right"], false, "{run}");
+        assert_eq!(run["baselines"].as_array().unwrap().len(), 4, "{run}");
+    }
+    let score = &document["sets"][0]["score"];
+    assert_eq!(score["macro_f1"], 1.0);
+    assert_eq!(score["false_alarms"]["k"], 0);
+    // Nobody has seen the effect of these faults: that is said, and it is no success.
+    assert_eq!(score["counts"]["unproven"], runs.len());
+    assert_eq!(ran.code, 1);
+    assert_eq!(document["exit"]["reason"], "goals that fail: unproven (tune)");
+    // What a simple method cannot see is where this tool is for.
+    for baseline in document["sets"][0]["baselines"].as_array().unwrap() {
+        assert!(baseline["macro_f1"].as_f64().unwrap() < 0.5, "{baseline}");
+    }
+    let none = tempfile::tempdir().unwrap();
+    let ran = run(&["portal", "validate", "--replay", text(none.path()), "--format", "json"]);
+    assert_eq!((ran.code, ran.json()["sets"].as_array().unwrap().len()), (3, 0));
+}
+
 #[test]
 fn a_schema_refuses_what_it_does_not_describe() {
     let lines = Schema::of("ndjson-v1.json");
