@@ -54,7 +54,7 @@ pub fn parked(view: &View<'_>, process: &ProcessView<'_>) -> Option<Parked> {
         };
         *kind += group.count;
         parked.in_pools += if in_pool { group.count } else { 0 };
-        let owned: Vec<Frame> = frames.iter().map(|f| (*f).clone()).collect();
+        let owned: Vec<Frame> = frames.iter().rev().map(|f| (*f).clone()).collect();
         let rank = (!on_socket && !timed, group.count);
         if let Some(frame) = culprit(&owned).filter(|frame| is_application(frame))
             && most.as_ref().is_none_or(|(so_far, _)| rank > *so_far)
