@@ -253,19 +253,24 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
     };
     let mut variables = Variables { wanted: locals, locals: Locals::default(), frames: 0, left_out: 0 };
     dump.collecting = python.as_mut().and_then(|python| python.reader().collecting());
+    if let Some(python) = &mut python {
+        python.one_look();
+    }
     dump.threads = threads(member, arch, python.as_mut(), &mut variables)?;
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         dump.blind.extend(python.unseen(dump.pid));
         let mappings = mappings.as_deref().unwrap_or_default();
         let stacks = python.machine_stacks(member.snapshot.ns_pid, mappings);
-        let census = python.census(&Asked {
+        let asked = Asked {
             stacks: &stacks,
             most: ALL_OBJECTS,
             most_bytes: 3 * search::bytes(mappings) + WALK_BYTES,
             search: Some(&|| maps::resident(&member.dir, mappings)),
             lists: true,
-        });
+        };
+        // Where nothing makes any, millions of objects need not be asked whether they are one.
+        let census = if python.may_park() { python.census(&asked) } else { Census::none() };
         census_of(&mut dump, python, &census, &mut variables);
     }
     dump.blind.extend(variables.blind_spots(dump.pid));

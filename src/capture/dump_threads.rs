@@ -65,8 +65,11 @@ pub(super) fn threads(
         };
         let mut stacks = stacks(python, &thread, pace, &interpreters, variables);
         for _ in 0..GIL_LOOKS {
-            for holder in python.reader().lock_holders() {
-                *holding.entry(holder).or_default() += usize::from(holder == ns_tid);
+            let holds = python.reader().lock_holders().contains(&ns_tid);
+            *holding.entry(ns_tid).or_default() += usize::from(holds);
+            // One that sleeps without it will not get it meanwhile.
+            if !holds && pace == Pace::Asleep {
+                break;
             }
         }
         for stack in &mut stacks {

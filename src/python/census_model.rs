@@ -122,6 +122,14 @@ pub struct Census {
     pub complete: bool,
 }
 
+impl Census {
+    /// That of a process in which nothing makes greenlets or tasks.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { complete: true, ..Self::default() }
+    }
+}
+
 /// What is there to be read.
 #[derive(Default)]
 pub(super) struct Found {

@@ -23,6 +23,11 @@ const MAX_THREADS: usize = 4_096;
 /// Most items on the chain of exceptions that are handled inside each other.
 const MAX_HANDLED: usize = 256;
 
+/// Most modules whose names are compared: where there are more, one of these may be among them.
+const MAX_MODULES: usize = 4_000;
+/// Modules that make greenlets and tasks; the second is greenlet's since its version 1.
+const MAKERS: &[&str] = &["greenlet", "greenlet._greenlet", "_asyncio"];
+
 /// What the module `threading` says of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Named {
@@ -123,6 +128,25 @@ impl<M: MemoryReader> StackReader<M> {
             found.extend(read().ok().flatten());
         }
         Ok(found)
+    }
+
+    /// Whether a module is imported that makes greenlets or tasks. Where that cannot be told, one may be.
+    #[must_use]
+    pub fn may_park(&self) -> bool {
+        let Ok(states) = self.interpreter_states() else { return true };
+        states.into_iter().any(|state| self.imports_any(state, MAKERS).unwrap_or(true))
+    }
+
+    fn imports_any(&self, interpreter: u64, names: &[&str]) -> Result<bool, ReadError> {
+        let layout = self.interpreter().layout;
+        let version = self.interpreter().version;
+        let objects = objects::of(version.major, version.minor, layout.longer_head);
+        let blocks = Blocks::new(self.memory());
+        let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
+        let modules = blocks.word(interpreter.wrapping_add(layout.particulars.modules))?;
+        let imported = looking.entries(modules, MAX_MODULES)?;
+        let is_one = |key: u64| object::text(&blocks, &layout, key).is_ok_and(|name| names.contains(&&*name));
+        Ok(imported.len() >= MAX_MODULES || imported.iter().any(|(key, _)| is_one(*key)))
     }
 
     /// What is told of a thread.

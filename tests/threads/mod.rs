@@ -285,7 +285,7 @@ def churn(n):
         pair = (n, (n, str(n)))
         table = {"a": n, "b": n}
         large = n * (1 << 70) + n
-        wait(1)
+        wait(1 if n % 50 else 20000)
 
 def wait(n):
     # The caller's frame stands still for a while, and sometimes does not.

@@ -180,6 +180,17 @@ impl Python {
         self.reader.machine_stacks(ns_pid, mappings)
     }
 
+    /// Says that this is a single look at everything.
+    pub fn one_look(&mut self) {
+        self.reader.one_look();
+    }
+
+    /// Whether there may be greenlets or tasks.
+    #[must_use]
+    pub fn may_park(&self) -> bool {
+        self.reader.may_park()
+    }
+
     /// All greenlets and tasks.
     pub fn census(&mut self, asked: &Asked<'_>) -> Census {
         self.reader.census(asked)
