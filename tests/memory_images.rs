@@ -170,6 +170,9 @@ fn keep() {
     for mut python in interpreters() {
         // Without `site` and what it loads.
         python.program.extend(["-S".to_owned(), "-E".to_owned()]);
+        // Nor what this machine keeps in its environment: an image is for everybody.
+        let bare = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/bin"].map(str::to_owned);
+        python.program.splice(0..0, bare);
         let program = Program::start(&python, PROGRAM);
         let dir = ProcDir::open(program.pid(), &FileBudget::new(16)).unwrap();
         // Asleep in its last call before it is kept.
@@ -178,6 +181,7 @@ fn keep() {
         }
         let maps = String::from_utf8(dir.read("maps", 16 << 20).unwrap()).unwrap();
         let (seen, _, reader) = look(&maps, Keeping::new(Memory::open(&dir).unwrap())).unwrap();
+        let maps = maps.replace(interpreters::SID, "/sid");
         let name = python.name.replace([' ', '\''], "-");
         let file = std::fs::File::create(folder().join(format!("{name}.gz"))).unwrap();
         let mut out = GzEncoder::new(file, flate2::Compression::best());

@@ -397,6 +397,51 @@ fn nobody_waits_for_a_lock_that_is_not_in_use() {
     }
 }
 
+/// A generator that is called thousands of times in a row, a few calls deep.
+const GENERATING: &str = r#"
+from __future__ import print_function
+import sys, threading
+
+def outer():
+    while True:
+        middle()
+
+def middle():
+    return sum(number * number for number in range(500))
+
+ends = threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)))
+ends.daemon = True
+ends.start()
+print("ready")
+sys.stdout.flush()
+outer()
+"#;
+
+#[test]
+fn a_generator_is_never_seen_without_its_callers() {
+    for python in interpreters() {
+        let version = &python.name;
+        let program = Program::start(&python, GENERATING);
+        let mut reader = program.reader();
+        let (mut whole, mut alone) = (0_u32, 0_u32);
+        for _ in 0..6_000 {
+            if !matches!(reader.sample(program.pid(), Pace::Running), Sample::Changed | Sample::Unchanged) {
+                continue;
+            }
+            let rooted = outside(&reader).iter().any(|(name, ..)| name == "outer");
+            if rooted { whole += 1 } else { alone += 1 }
+        }
+        println!("{version}: {whole} whole, {alone} cut off, {:?}", reader.counts());
+        assert!(whole > 0, "Python {version}");
+        // 2.7 tells nothing of a frame's state: there some remain.
+        assert!(
+            alone == 0 || version.starts_with("2.7"),
+            "Python {version}: {alone} of {whole} without callers"
+        );
+        program.unharmed();
+    }
+}
+
 #[test]
 fn a_target_that_ends_is_noticed() {
     let Some(python) = interpreters().pop() else { return };

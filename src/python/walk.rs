@@ -243,15 +243,26 @@ impl Walker {
 
     /// Whether the frames of the last chain fit together: each that has called another one waits for it. What lies above
     /// a frame that executes are remains of earlier calls, which may look like the continuation of the stack.
+    ///
+    /// A generator that has just given its value has no caller until it is called again, and looks like a whole stack of its
+    /// own: whoever runs is executing, and a generator is never the root.
     #[must_use]
     pub fn sound(&self, layout: &Layout) -> bool {
-        self.pairs().all(|(callee, caller)| match layout.frame_use {
-            FrameUse::Silent | FrameUse::State { .. } => caller.waits,
-            FrameUse::StackTop { .. } | FrameUse::StackPointer { .. } => {
-                let internal = |link: &Link| link.owner == Owner::Interpreter;
-                internal(callee) || callee.from_c || internal(caller) || caller.waits
-            }
-        })
+        let executes = match layout.frame_use {
+            FrameUse::State { .. } => self.chain.first().is_none_or(|innermost| innermost.waits),
+            FrameUse::Silent | FrameUse::StackTop { .. } | FrameUse::StackPointer { .. } => true,
+        };
+        let rooted =
+            self.chain.last().is_none_or(|root| root.owner != Owner::Generator || root.previous != 0);
+        executes
+            && rooted
+            && self.pairs().all(|(callee, caller)| match layout.frame_use {
+                FrameUse::Silent | FrameUse::State { .. } => caller.waits,
+                FrameUse::StackTop { .. } | FrameUse::StackPointer { .. } => {
+                    let internal = |link: &Link| link.owner == Owner::Interpreter;
+                    internal(callee) || callee.from_c || internal(caller) || caller.waits
+                }
+            })
     }
 
     /// Whether the last chain is that of an earlier reading, of which the innermost frame may have gone on.
