@@ -67,8 +67,8 @@ pub(super) fn threads(
         for _ in 0..GIL_LOOKS {
             let holds = python.reader().lock_holders().contains(&ns_tid);
             *holding.entry(ns_tid).or_default() += usize::from(holds);
-            // One that sleeps without it will not get it meanwhile.
-            if !holds && pace == Pace::Asleep {
+            // One that sleeps without it, and not for it, will not get it meanwhile.
+            if !holds && !waits && pace == Pace::Asleep {
                 break;
             }
         }
@@ -85,11 +85,14 @@ pub(super) fn threads(
     let most = holding.values().copied().max().unwrap_or(0);
     // The first one is the runtime's own memory.
     let several = lock_ranges.len() > 2;
+    let looks = |thread: &ThreadDump| holding.get(&thread.ns_tid).copied().unwrap_or(0);
+    // A single lock that two were seen with has since gone to the one that was looked at later.
+    let last = threads.iter().rev().find(|thread| looks(thread) == most).map(|thread| thread.tid);
     let mut told: Option<i32> = None;
     for thread in &mut threads {
-        let looks = holding.get(&thread.ns_tid).copied().unwrap_or(0);
         let first = told.replace(thread.tid) != Some(thread.tid);
-        if first && thread.gil == Some(Gil::None) && mostly(looks) && (several || looks == most) {
+        let one = several || Some(thread.tid) == last;
+        if first && thread.gil == Some(Gil::None) && mostly(looks(thread)) && one {
             thread.gil = Some(Gil::Holds);
         }
     }

@@ -15,6 +15,9 @@ const MAX_LINES: usize = 256 * 1024;
 /// Code objects that are kept; a program has a few ten thousand at most.
 const MAX_CODES: usize = 50_000;
 
+/// Flags of generators, coroutines and asynchronous generators.
+const GENERATORS: u32 = 0x20 | 0x80 | 0x200;
+
 /// A resolved code object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
@@ -22,6 +25,8 @@ pub struct Code {
     pub function: String,
     /// File name as compiled.
     pub file: String,
+    /// Whether it is known to be a generator's or coroutine's.
+    pub(super) generator: bool,
     first_traceable: Option<i64>,
     length: Option<i64>,
     first_line: u32,
@@ -93,7 +98,9 @@ impl Codes {
         if self.all.len() >= MAX_CODES {
             return Err(ReadError::Unmapped);
         }
+        let flags = layout.code_flags.and_then(|at| half_at(&body, at)).unwrap_or(0);
         let code = Code {
+            generator: flags & GENERATORS != 0,
             function: object::text(memory, layout, identity[1])?,
             file: object::text(memory, layout, identity[0])?,
             // An object with its instructions inside has their number where all objects of variable size have it.

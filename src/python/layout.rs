@@ -225,6 +225,8 @@ pub struct Layout {
     pub code_filename: usize,
     /// Code object to its name: the qualified one where there is one.
     pub code_name: usize,
+    /// Code object to its flags (u32), where a frame does not tell whether it is a generator's.
+    pub code_flags: Option<usize>,
     /// Code object to its first line.
     pub code_first_line: usize,
     /// Code object to its line table.

@@ -182,7 +182,7 @@ impl Sampler {
             };
             let believed = again.is_some_and(|times| times >= enough) && (sound || pace == Pace::Asleep);
             if believed && !reading.grown {
-                match self.accept(memory, layout, thread, reading.complete) {
+                match self.accept(memory, layout, thread, reading.complete, pace) {
                     // What was taken for code objects are none.
                     Err(ReadError::Unmapped) => {}
                     accepted => return accepted,
@@ -244,8 +244,15 @@ impl Sampler {
         layout: &Layout,
         thread: &mut Thread,
         complete: bool,
+        pace: Pace,
     ) -> Result<Sample, ReadError> {
         self.name(memory, layout, &thread.named)?;
+        // A generator that has just given its value has no caller, and looks like a whole stack of its own.
+        let root = self.named.last().filter(|_| pace == Pace::Running && complete);
+        let code = root.and_then(|root| self.codes.get(root.code?));
+        if code.is_some_and(|code| code.generator) {
+            return Err(ReadError::Unmapped);
+        }
         std::mem::swap(&mut thread.named, &mut self.named);
         thread.chain.clear();
         thread.chain.extend_from_slice(self.walker.chain());
