@@ -278,3 +278,28 @@ impl Walker {
         self.chain.iter().zip(self.chain.iter().skip(1))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::python::layouts;
+
+    fn link(owner: Owner, previous: u64, waits: bool) -> Link {
+        Link { address: 0x1000, previous, code: 0x2000, instruction: 0, owner, waits, from_c: false, copy: 0 }
+    }
+
+    #[test]
+    fn a_generator_without_a_caller_is_no_stack() {
+        let sound = |minor, chain: &[Link]| {
+            let walker = Walker { chain: chain.to_vec(), ..Walker::default() };
+            walker.sound(&layouts::known(3, minor).unwrap())
+        };
+        let root = link(Owner::Function, 0, true);
+        assert!(!sound(12, &[link(Owner::Generator, 0, false)]), "it has just given its value");
+        assert!(sound(12, &[link(Owner::Generator, 0x3000, false), root]));
+        assert!(sound(12, &[link(Owner::Function, 0, false)]));
+        assert!(!sound(9, &[link(Owner::Function, 0, false)]), "whoever runs is executing");
+        assert!(sound(9, &[root]));
+    }
+}
