@@ -43,6 +43,17 @@ const PLATFORMS: [&str; 6] = [
     "manylinux_2_28_x86_64",
 ];
 
+/// An interpreter with the packages of a pairing; `None` where one of the two is not here.
+fn with_packages(
+    all: &[Python],
+    (file, interpreter, version, abi): (&str, &str, &str, &str),
+) -> Option<Python> {
+    let python = all.iter().find(|p| p.name == interpreter)?;
+    let folder = packages(file, version, abi, python.root)?.display().to_string();
+    let packages = Some(folder.strip_prefix(SID).map_or(folder.clone(), str::to_owned));
+    Some(Python { packages, name: file.into(), program: python.program.clone(), root: python.root })
+}
+
 /// Puts a pinned set of wheels into a folder, once; `None`, said loudly, where they cannot be had.
 fn packages(file: &str, version: &str, abi: &str, root: Option<&str>) -> Option<PathBuf> {
     let above =
@@ -281,12 +292,7 @@ fn suspended_greenlets_are_read_exactly_in_every_pairing() {
     let mut seen = 0;
     let mut cut = None;
     for (file, interpreter, version, abi) in PAIRINGS {
-        let Some(python) = all.iter().find(|p| p.name == interpreter) else { continue };
-        let Some(folder) = packages(file, version, abi, python.root) else { continue };
-        let folder = folder.display().to_string();
-        let packages = Some(folder.strip_prefix(SID).map_or(folder.clone(), str::to_owned));
-        let python =
-            Python { packages, name: file.into(), program: python.program.clone(), root: python.root };
+        let Some(python) = with_packages(&all, (file, interpreter, version, abi)) else { continue };
         let program = Program::start(&python, GREENLETS);
         let truth: Value =
             serde_json::from_str(&program.line).unwrap_or_else(|e| panic!("{file}: {e}: {:?}", program.line));
@@ -383,12 +389,7 @@ fn a_collector_at_work_hides_no_greenlet() {
     // One of each form of the collector's headers and of greenlets.
     let of_interest = |p: &(&str, &str, &str, &str)| ["py36", "py310", "py313", "py315"].contains(&p.0);
     for (file, interpreter, version, abi) in PAIRINGS.into_iter().filter(of_interest) {
-        let Some(python) = all.iter().find(|p| p.name == interpreter) else { continue };
-        let Some(folder) = packages(file, version, abi, python.root) else { continue };
-        let folder = folder.display().to_string();
-        let packages = Some(folder.strip_prefix(SID).map_or(folder.clone(), str::to_owned));
-        let python =
-            Python { packages, name: file.into(), program: python.program.clone(), root: python.root };
+        let Some(python) = with_packages(&all, (file, interpreter, version, abi)) else { continue };
         let program = Program::start(&python, COLLECTING);
         let mut truth: Vec<u64> = serde_json::from_str(&program.line).unwrap();
         truth.sort_unstable();
@@ -480,12 +481,8 @@ fn greenlets_of_eventlet_and_its_hubs_are_told_apart() {
         ("py313-eventlet", "3.13.0", "3.13", "cp313", "asyncio"),
     ];
     for (file, interpreter, version, abi, hub) in runs {
-        let Some(python) = all.iter().find(|p| p.name == interpreter) else { continue };
-        let Some(folder) = packages(file, version, abi, None) else { continue };
+        let Some(python) = with_packages(&all, (file, interpreter, version, abi)) else { continue };
         let name = format!("{file} with the hub {hub}");
-        let packages = Some(folder.display().to_string());
-        let python =
-            Python { packages, name: name.clone(), program: python.program.clone(), root: python.root };
         let program = Program::start(&python, &EVENTLET.replace("HUB", hub));
         let truth: Vec<Value> =
             serde_json::from_str(&program.line).unwrap_or_else(|e| panic!("{name}: {e}: {:?}", program.line));

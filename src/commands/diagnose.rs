@@ -120,7 +120,9 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
             // What waits in it may be what decides.
             let undecided = judged.iter().filter(|p| p.verdict.code == Code::Unknown);
             counted = recorder.count_tasks(&undecided.map(|p| p.pid).collect::<Vec<_>>());
-            judged = judge(&mut recorder);
+            if !counted.is_empty() {
+                judged = judge(&mut recorder);
+            }
         }
         if !open(&judged) || end_ns >= most_ns {
             // What waits in a worker that is well explains nothing; who is in trouble most comes first.

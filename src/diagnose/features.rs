@@ -108,12 +108,6 @@ pub struct ReadyFd {
     pub queued_bytes: Option<u64>,
 }
 
-/// Whether this kind of worker serves requests in slots instead of a loop.
-#[must_use]
-pub const fn has_slots(class: Option<WorkerClass>) -> bool {
-    matches!(class, Some(WorkerClass::Sync | WorkerClass::Gthread))
-}
-
 impl<'v, 'a> Features<'v, 'a> {
     /// Measures a process in a span.
     #[must_use]

@@ -72,9 +72,21 @@ fn unanswered(socket: &Socket) -> bool {
     }
 }
 
-/// Whether it is a connection that the process has made to somebody.
-fn is_backend(view: &View<'_>, socket: &Socket) -> bool {
-    socket.family == SocketFamily::Tcp && socket.state == SocketState::Established && !view.is_client(socket)
+/// Whether the other end has spoken just now.
+fn spoke(socket: &Socket) -> bool {
+    socket.tcp.as_ref().is_some_and(|t| t.bytes_received > 0 && t.last_data_recv_ms < RECENT_MS)
+}
+
+/// Counts sockets by their other end, and keeps the most that any reading had.
+fn most_by_peer<'a>(most: &mut BTreeMap<String, u64>, sockets: impl Iterator<Item = &'a Socket>) {
+    let mut now: BTreeMap<&str, u64> = BTreeMap::new();
+    for socket in sockets {
+        *now.entry(&socket.remote).or_default() += 1;
+    }
+    for (peer, n) in now {
+        let so_far = most.entry(peer.to_owned()).or_default();
+        *so_far = n.max(*so_far);
+    }
 }
 
 /// Measures the sockets of a process in a span.
@@ -118,29 +130,12 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
                 && s.tcp.as_ref().is_some_and(|t| t.bytes_received == 0)
         }));
         traffic.slow_readers = traffic.slow_readers.max(count(&|s| s.send_queue > 0));
-        let mut asked: BTreeMap<String, u64> = BTreeMap::new();
-        for socket in mine().filter(|s| s.family == SocketFamily::Tcp && !view.is_client(s) && unanswered(s))
-        {
-            *asked.entry(socket.remote.clone()).or_default() += 1;
-        }
-        traffic.asked_readings += u64::from(!asked.is_empty());
-        let backends = || mine().filter(|s| is_backend(view, s));
-        let spoke = |s: &Socket| {
-            s.tcp.as_ref().is_some_and(|t| t.bytes_received > 0 && t.last_data_recv_ms < RECENT_MS)
-        };
-        traffic.spoken_readings += u64::from(backends().any(spoke));
-        let mut connected: BTreeMap<String, u64> = BTreeMap::new();
-        for socket in backends() {
-            *connected.entry(socket.remote.clone()).or_default() += 1;
-        }
-        for (peer, n) in connected {
-            let most = traffic.backends.entry(peer).or_default();
-            *most = n.max(*most);
-        }
-        for (peer, n) in asked {
-            let most = traffic.asked.entry(peer).or_default();
-            *most = n.max(*most);
-        }
+        let upstream = || mine().filter(|s| s.family == SocketFamily::Tcp && !view.is_client(s));
+        traffic.asked_readings += u64::from(upstream().any(unanswered));
+        most_by_peer(&mut traffic.asked, upstream().filter(|s| unanswered(s)));
+        let connected = || upstream().filter(|s| s.state == SocketState::Established);
+        traffic.spoken_readings += u64::from(connected().any(spoke));
+        most_by_peer(&mut traffic.backends, connected());
         before = Some(clients);
     }
     traffic.stuck = stuck.map_or(0, |s| s.len() as u64);

@@ -57,7 +57,7 @@ pub struct Fault {
     pub requests: u32,
 }
 
-const fn fault(
+pub(super) const fn fault(
     name: &'static str,
     what: &'static str,
     expected: &'static [(&'static str, &'static str)],

@@ -3,7 +3,7 @@
 //! Each handler stands in `fixtures/portal/second_*.py` or `controls.py` and says there what its cause in code is. A
 //! control must get a verdict that asks nobody to do anything; the one named here is the one that fits best.
 
-use super::faults::{BACKEND, Client, Fault, OFF, ON, Set};
+use super::faults::{BACKEND, Client, Fault, OFF, ON, Set, fault};
 
 const fn second(
     name: &'static str,
@@ -11,17 +11,7 @@ const fn second(
     what: &'static str,
     expected: &'static [(&'static str, &'static str)],
 ) -> Fault {
-    Fault {
-        name,
-        set: Set::Second,
-        family,
-        what,
-        expected,
-        subcause: "",
-        client: Client::Asks,
-        background: false,
-        requests: 1,
-    }
+    Fault { set: Set::Second, family, ..fault(name, what, expected) }
 }
 
 const fn control(

@@ -252,7 +252,7 @@ impl<M: MemoryReader> StackReader<M> {
     fn first_is_hub(&self, link: &Link) -> Result<bool, ReadError> {
         let layout = self.interpreter().layout;
         let memory = self.memory();
-        let mut first = memory.word(link.address.wrapping_add(layout.frame_locals))? & layout.reference_mask;
+        let mut first = self.first_variable(link.address)?;
         // A variable that inner functions share stands in a cell, which up to 3.10 is found elsewhere.
         if first != 0 && object::type_name(memory, &layout, first)? == "cell" {
             first = memory.word(first.wrapping_add(layout.behind_head()))?;
@@ -299,8 +299,7 @@ impl<M: MemoryReader> StackReader<M> {
         }
         let layout = self.interpreter().layout;
         let version = self.interpreter().version;
-        let hub =
-            self.memory().word(link.address.wrapping_add(layout.frame_locals)).ok()? & layout.reference_mask;
+        let hub = self.first_variable(link.address).ok()?;
         let kind = self.memory().word(hub.wrapping_add(layout.object_type())).ok()?;
         let objects = objects::of(version.major, version.minor, layout.longer_head);
         let looking = Looking { memory: self.memory(), layout: &layout, objects: &objects };

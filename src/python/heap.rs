@@ -179,11 +179,6 @@ impl<'m> Near<'m> {
     pub const fn new(memory: &'m dyn MemoryReader) -> Self {
         Self { memory, pages: RefCell::new(Vec::new()) }
     }
-
-    /// Forgets all.
-    pub fn clear(&self) {
-        self.pages.borrow_mut().clear();
-    }
 }
 
 impl MemoryReader for Near<'_> {

@@ -175,6 +175,12 @@ impl<M: MemoryReader> StackReader<M> {
         named.iter().filter_map(place).collect()
     }
 
+    /// The object that the first variable of a frame refers to; 0 where it refers to none.
+    pub(super) fn first_variable(&self, frame: u64) -> Result<u64, ReadError> {
+        let layout = &self.interpreter.layout;
+        Ok(self.memory.word(frame.wrapping_add(layout.frame_locals))? & layout.reference_mask)
+    }
+
     /// The outermost frame of a thread at its last reading, and the number of its code.
     pub(super) fn outermost(&self, ns_tid: i32) -> Option<(Link, u32)> {
         let thread = self.threads.get(&ns_tid).filter(|thread| thread.complete)?;

@@ -12,11 +12,11 @@ use super::objects;
 use super::reader::{Pace, Sample, StackReader};
 use super::types::{BYTES, LONG, Types, UNICODE};
 use super::values::integer;
-use crate::target::gunicorn::Held;
+use crate::target::gunicorn::{Settings, class};
 
 impl<M: MemoryReader> StackReader<M> {
     /// The settings of the arbiter that a thread runs; `None` where it runs none or they could not be read.
-    pub fn gunicorn_settings(&mut self, ns_tid: i32) -> Option<Held> {
+    pub fn gunicorn_settings(&mut self, ns_tid: i32) -> Option<Settings> {
         if !matches!(self.sample(ns_tid, Pace::Running), Sample::Changed | Sample::Unchanged) {
             return None;
         }
@@ -29,12 +29,12 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// `self` is the first variable of the frame; it has a configuration, that a dictionary of settings, each with a value.
-    fn settings_of(&self, frame: u64) -> Result<Option<Held>, ReadError> {
+    fn settings_of(&self, frame: u64) -> Result<Option<Settings>, ReadError> {
         let (version, layout) = (self.interpreter().version, self.interpreter().layout);
         let objects = objects::of(version.major, version.minor, layout.longer_head);
         let blocks = Blocks::new(self.memory());
         let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
-        let arbiter = blocks.word(frame.wrapping_add(layout.frame_locals))? & layout.reference_mask;
+        let arbiter = self.first_variable(frame)?;
         let Some(config) = looking.attribute(arbiter, "cfg")? else { return Ok(None) };
         let Some(settings) = looking.attribute(config, "settings")? else { return Ok(None) };
         let mut types = Types::default();
@@ -56,20 +56,21 @@ impl<M: MemoryReader> StackReader<M> {
         let kept = looking.attribute(arbiter, "_num_workers")?.or(looking.attribute(arbiter, "num_workers")?);
         let workers = number(kept)?.or(number(value("workers")?)?);
         let small = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok());
-        let class = value("worker_class")?;
-        Ok(Some(Held {
+        let text = if layout.text == Text::Bytes { BYTES } else { UNICODE };
+        // A class may be set as an object, too.
+        let worker_class = match value("worker_class")? {
+            Some(name) if Types::default().of(&looking, name)?.flags & text != 0 => {
+                class(&object::text(&blocks, &layout, name)?)
+            }
+            _ => None,
+        };
+        Ok(Some(Settings {
             workers: small(workers),
             threads: small(number(value("threads")?)?),
             timeout_s: number(value("timeout")?)?,
             max_requests: small(number(value("max_requests")?)?),
-            worker_class: match class {
-                Some(class) => {
-                    let text = if layout.text == Text::Bytes { BYTES } else { UNICODE };
-                    let is_text = Types::default().of(&looking, class)?.flags & text != 0;
-                    if is_text { Some(object::text(&blocks, &layout, class)?) } else { None }
-                }
-                None => None,
-            },
+            worker_class,
+            bind: Vec::new(),
         }))
     }
 }

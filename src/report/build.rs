@@ -6,14 +6,14 @@
 use std::collections::HashMap;
 
 use super::model::{
-    Burst, Collection, Exit, Host, OwnCost, Process, Python, Report, SCHEMA_VERSION, Server, Stacks, Tool,
+    Burst, Collection, Exit, OwnCost, Process, Python, Report, SCHEMA_VERSION, Server, Stacks, Tool,
 };
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{
     BlindSpot, Capture, Header, Level, NOT_PERMITTED, ProcessFacts, Record, Role, SelfCost, TargetFacts,
     WorkerClass,
 };
-use crate::diagnose::{self, model as judged};
+use crate::diagnose::model as judged;
 
 /// The document of one look. Secrets in command lines are masked.
 #[must_use]
@@ -34,12 +34,8 @@ pub fn build_with(capture: &Capture, diagnosis: &judged::Diagnosis, exit: Exit, 
         diagnosis.processes.iter().map(|judged| process(judged, facts.get(&judged.pid).copied())).collect();
     Report {
         schema_version: SCHEMA_VERSION.into(),
-        tool: Tool {
-            name: "stallscope".into(),
-            version: header.tool_version.clone(),
-            rules_version: diagnose::RULES_VERSION.into(),
-        },
-        host: host(header),
+        tool: Tool::looked(&header.tool_version),
+        host: (&header.host).into(),
         target: target(&header.target, values),
         server: server(header, worker_class(header, &processes), &diagnosis.server),
         collection: collection(capture, diagnosis.sub_windows, end),
@@ -62,17 +58,6 @@ fn facts_by_pid(capture: &Capture) -> HashMap<i32, &ProcessFacts> {
         }
     }
     facts
-}
-
-fn host(header: &Header) -> Host {
-    let host = &header.host;
-    Host {
-        hostname: host.hostname.clone(),
-        kernel: host.kernel.clone(),
-        arch: host.arch.clone(),
-        cpus: host.cpus,
-        boot_id: host.boot_id.clone(),
-    }
 }
 
 fn target(facts: &TargetFacts, values: Values) -> TargetFacts {

@@ -10,10 +10,9 @@ use serde::Serialize;
 use super::model::{Python, SCHEMA_VERSION, Tool};
 use crate::capture::dump::{
     FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, ProcessDump, TaskDump, TaskState, ThreadDump,
+    Variable,
 };
 use crate::capture::model::{BlindSpot, Frame, Role, TargetFacts};
-use crate::diagnose;
-use crate::python::locals::Variable;
 
 /// Every stack of a server at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -174,11 +173,7 @@ pub fn document(target: TargetFacts, processes: &[ProcessDump]) -> DumpDocument 
     }
     DumpDocument {
         schema_version: SCHEMA_VERSION.into(),
-        tool: Tool {
-            name: "stallscope".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            rules_version: diagnose::RULES_VERSION.into(),
-        },
+        tool: Tool::own(),
         target,
         processes: processes.iter().map(process).collect(),
         blind_spots,

@@ -10,8 +10,8 @@ use super::sanitize::{Charset, escape};
 use super::style::{Style, Tone};
 use super::word;
 use super::words::name;
+use crate::capture::dump::MAX_VALUE;
 use crate::capture::dump::{Gil, GreenletState};
-use crate::python::values::MAX_VALUE;
 
 /// Most frames of one stack on a page; the document has all.
 const FRAMES: usize = 40;
@@ -150,9 +150,9 @@ fn value(text: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::capture::dump::Variable;
     use crate::capture::dump::{About, ProcessDump, ThreadDump};
     use crate::capture::model::{Frame, Role, TargetFacts};
-    use crate::python::locals::Variable;
     use crate::report::dump::document;
 
     fn thread(about: About, gil: Gil) -> ThreadDump {

@@ -7,7 +7,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::capture::model::{BlindSpot, Level, Role, ServerKind, SourceCount, TargetFacts, WorkerClass};
+use crate::capture::model::{
+    BlindSpot, HostFacts, Level, Role, ServerKind, SourceCount, TargetFacts, WorkerClass,
+};
 use crate::diagnose::model as judged;
 
 /// Version of the document. Minor: fields were added. Major: anything else.
@@ -47,6 +49,24 @@ pub struct Tool {
     pub rules_version: String,
 }
 
+impl Tool {
+    /// This program as the one that judges, and the version that looked.
+    #[must_use]
+    pub fn looked(version: &str) -> Self {
+        Self {
+            name: "stallscope".into(),
+            version: version.to_owned(),
+            rules_version: crate::diagnose::RULES_VERSION.into(),
+        }
+    }
+
+    /// This program, which has looked itself.
+    #[must_use]
+    pub fn own() -> Self {
+        Self::looked(env!("CARGO_PKG_VERSION"))
+    }
+}
+
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Host {
@@ -60,6 +80,18 @@ pub struct Host {
     pub cpus: u32,
     /// Boot identity, which makes start times comparable.
     pub boot_id: String,
+}
+
+impl From<&HostFacts> for Host {
+    fn from(facts: &HostFacts) -> Self {
+        Self {
+            hostname: facts.hostname.clone(),
+            kernel: facts.kernel.clone(),
+            arch: facts.arch.clone(),
+            cpus: facts.cpus,
+            boot_id: facts.boot_id.clone(),
+        }
+    }
 }
 
 /// The server that the target belongs to, and its verdict.

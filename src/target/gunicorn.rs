@@ -23,21 +23,6 @@ pub struct Settings {
     pub bind: Vec<String>,
 }
 
-/// What a running arbiter holds in its memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Number of workers.
-    pub workers: Option<u32>,
-    /// Threads of each.
-    pub threads: Option<u32>,
-    /// Time after which a silent worker is killed.
-    pub timeout_s: Option<u64>,
-    /// Requests after which a worker is replaced; 0 for never.
-    pub max_requests: Option<u32>,
-    /// The name of the worker class, where it is set by name.
-    pub worker_class: Option<String>,
-}
-
 /// What a gunicorn process with `setproctitle` calls itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Title {
@@ -106,12 +91,12 @@ pub fn settings(cmdline: &[String], environment_args: Option<&str>) -> Settings 
 
 impl Settings {
     /// Takes over what the running arbiter itself holds: that counts, whatever was typed.
-    pub fn learn(&mut self, held: &Held) {
+    pub fn learn(&mut self, held: &Self) {
         self.workers = held.workers.or(self.workers);
         self.threads = held.threads.or(self.threads);
         self.timeout_s = held.timeout_s.or(self.timeout_s);
         self.max_requests = held.max_requests.or(self.max_requests);
-        self.worker_class = held.worker_class.as_deref().and_then(class).or(self.worker_class);
+        self.worker_class = held.worker_class.or(self.worker_class);
         self.threads_make_gthread();
     }
 
@@ -233,11 +218,11 @@ mod tests {
     #[test]
     fn what_the_arbiter_holds_counts() {
         let mut got = settings(&line("gunicorn -w 2 -t 30 -k sync a"), None);
-        let held = |class: &str, threads| Held {
+        let held = |name: &str, threads| Settings {
             workers: Some(5),
             threads: Some(threads),
-            worker_class: Some(class.into()),
-            ..Held::default()
+            worker_class: class(name),
+            ..Settings::default()
         };
         got.learn(&held("gunicorn.workers.ggevent.GeventWorker", 1));
         assert_eq!((got.workers, got.timeout_s), (Some(5), Some(30)), "what it does not tell stays");

@@ -16,7 +16,7 @@ use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
 use crate::python::{greenlets, tasks};
-use crate::target::gunicorn::Held;
+use crate::target::gunicorn::Settings;
 use crate::target::maps::Mapping;
 
 /// Descriptors of one `poll` or `select` that are looked at.
@@ -170,7 +170,7 @@ impl Python {
     }
 
     /// The settings that gunicorn's arbiter holds, if the process is one.
-    pub fn gunicorn_settings(&mut self, ns_pid: i32) -> Option<Held> {
+    pub fn gunicorn_settings(&mut self, ns_pid: i32) -> Option<Settings> {
         self.reader.gunicorn_settings(ns_pid)
     }
 

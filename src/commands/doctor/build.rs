@@ -5,7 +5,7 @@ use crate::diagnose::model::Code;
 use crate::observe::gates::Gates;
 use crate::observe::probe::{Source, Trial};
 use crate::report::doctor::{Access, Check, Doctor, GateSeen, SourceSeen, TargetSeen, You};
-use crate::report::model::{Exit, Host, SCHEMA_VERSION, Tool};
+use crate::report::model::{Exit, SCHEMA_VERSION, Tool};
 use crate::target::access::decide::CAP_SYS_PTRACE;
 use crate::target::access::{Facts, Gate, Here, Presence, Want, decide, remedy};
 
@@ -24,18 +24,8 @@ const CAPABILITIES: [(u32, &str); 6] = [
 pub fn machine(here: &Here, host: &HostFacts, user: Option<String>, exit: Exit) -> Doctor {
     Doctor {
         schema_version: SCHEMA_VERSION.into(),
-        tool: Tool {
-            name: "stallscope".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            rules_version: crate::diagnose::RULES_VERSION.into(),
-        },
-        host: Host {
-            hostname: host.hostname.clone(),
-            kernel: host.kernel.clone(),
-            arch: host.arch.clone(),
-            cpus: host.cpus,
-            boot_id: host.boot_id.clone(),
-        },
+        tool: Tool::own(),
+        host: host.into(),
         you: You {
             uid: here.us.uid,
             user,

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::observe::{host, signals};
 use crate::portal::scenarios::{Scenario, Set, all};
 use crate::report::json;
-use crate::report::model::{Exit, Host, SCHEMA_VERSION, Tool};
+use crate::report::model::{Exit, SCHEMA_VERSION, Tool};
 use crate::report::output::{Output, write_quietly};
 use crate::report::style::{ColorWhen, Place, Style};
 use crate::report::validate::{Selection, SetScore, Validation, text};
@@ -192,18 +192,8 @@ fn document(
     let scored = sets.iter().map(|set| set.score.counts.scored).sum();
     Ok(Validation {
         schema_version: SCHEMA_VERSION.into(),
-        tool: Tool {
-            name: "stallscope".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            rules_version: crate::diagnose::RULES_VERSION.into(),
-        },
-        host: Host {
-            hostname: host.hostname,
-            kernel: host.kernel,
-            arch: host.arch,
-            cpus: host.cpus,
-            boot_id: host.boot_id,
-        },
+        tool: Tool::own(),
+        host: (&host).into(),
         selection: Selection {
             scenarios: scenarios.len() as u64,
             repeats: args.repeats,

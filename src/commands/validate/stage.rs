@@ -378,10 +378,6 @@ fn until(patience: Duration, mut holds: impl FnMut() -> bool) -> Result<bool> {
 
 /// What the portal is asked for.
 fn plan(load: Load, address: std::net::SocketAddr) -> Option<Plan> {
-    // A page that waits on purpose tells the oracle nothing, where the portal has one.
-    let waits =
-        if faults::by_name("control_long_poll").is_some() { "control_long_poll" } else { "stall_event" };
-    let long_poll = format!("/fault/{waits}?seconds=0.8");
     let (path, connections, pause_ms) = match load {
         Load::None => return None,
         Load::Light => ("/fault/slow_page", 3, 50),
@@ -389,8 +385,8 @@ fn plan(load: Load, address: std::net::SocketAddr) -> Option<Plan> {
         Load::Knee => ("/fault/cpu_page", 4, 35),
         Load::Overload => ("/fault/cpu_page", 8, 0),
         Load::Keepalive => ("/", 16, 250),
-        // Clients give up after a second; nobody is kept that long.
-        Load::Longpoll => (long_poll.as_str(), 8, 0),
+        // Clients give up after a second; nobody is kept that long. A page that waits on purpose tells the oracle nothing.
+        Load::Longpoll => ("/fault/control_long_poll?seconds=0.8", 8, 0),
     };
     Some(Plan {
         address,
