@@ -19,15 +19,14 @@ use super::kinds::{GreenletType, Kind, Kinds, Library, type_name};
 use super::layout::FrameKind;
 use super::memory::{MemoryReader, ReadError};
 use super::object;
-use super::objects::{self, Objects, TaskAt};
+use super::objects::{self, Objects};
 use super::reader::{Pace, RawFrame, Sample, StackReader};
 use super::search;
 use super::spawn::Spawning;
-use super::tasks::{self, Tasks, Way};
 use super::walk::{Link, Owner};
 
 /// How often a greenlet or task that changes is read.
-const TRIES: usize = 4;
+pub(super) const TRIES: usize = 4;
 /// Objects up to which the lists are followed where nothing else bounds the price.
 pub const ALL_OBJECTS: usize = 20_000_000;
 /// Most greenlets and most tasks that are read.
@@ -35,7 +34,7 @@ pub(super) const MOST: usize = 200_000;
 
 /// What is remembered during one look.
 #[derive(Default)]
-struct Look {
+pub(super) struct Look {
     kinds: Kinds,
     spawning: Spawning,
     chain: Vec<Link>,
@@ -51,7 +50,7 @@ struct Look {
 }
 
 impl Look {
-    fn stack(&mut self, frames: &[RawFrame]) -> Arc<[RawFrame]> {
+    pub(super) fn stack(&mut self, frames: &[RawFrame]) -> Arc<[RawFrame]> {
         if let Some(known) = self.stacks.get(frames) {
             return Arc::clone(known);
         }
@@ -366,7 +365,7 @@ impl<M: MemoryReader> StackReader<M> {
     }
 
     /// A frame with its code and line, resolved once in a look.
-    fn known_frame(&mut self, look: &mut Look, link: &Link) -> Result<RawFrame, ReadError> {
+    pub(super) fn known_frame(&mut self, look: &mut Look, link: &Link) -> Result<RawFrame, ReadError> {
         if let Some(frame) = look.named.get(&(link.code, link.instruction)) {
             return Ok(*frame);
         }
@@ -374,92 +373,6 @@ impl<M: MemoryReader> StackReader<M> {
         let frame = self.resolve_link(link)?;
         look.named.insert((link.code, link.instruction), frame);
         Ok(frame)
-    }
-
-    fn all_tasks(
-        &mut self,
-        look: &mut Look,
-        objects: &Objects,
-        at: TaskAt,
-        found: &HashSet<u64>,
-        census: &mut Census,
-    ) {
-        let mut following = Tasks::default();
-        let mut waits: HashMap<u64, Vec<String>> = HashMap::default();
-        let mut addresses: Vec<u64> = found.iter().copied().collect();
-        addresses.sort_unstable();
-        for address in addresses {
-            match self.task(look, &mut following, objects, at, address) {
-                Ok(Some((way, task))) => {
-                    if found.contains(&way.waits_for) {
-                        waits.entry(way.waits_for).or_default().push(task.name.clone());
-                    }
-                    if task.state != tasks::State::Finished {
-                        census.tasks.push(task);
-                    }
-                }
-                Ok(None) => census.rejected.torn += 1,
-                Err(_) => census.rejected.unreadable += 1,
-            }
-        }
-        for task in &mut census.tasks {
-            task.awaited_by = waits.remove(&task.address).unwrap_or_default();
-        }
-    }
-
-    fn task(
-        &mut self,
-        look: &mut Look,
-        following: &mut Tasks,
-        objects: &Objects,
-        at: TaskAt,
-        address: u64,
-    ) -> Result<Option<(Way, Task)>, ReadError> {
-        let layout = self.interpreter().layout;
-        let mut last = Ok(None);
-        for _ in 0..TRIES {
-            let way = following.way(self.memory(), &layout, objects, at, address)?;
-            let frames = self.frames_of(look, &way);
-            if following.way(self.memory(), &layout, objects, at, address)? != way {
-                last = Ok(None);
-                continue;
-            }
-            let frames = match frames {
-                Ok(frames) => frames,
-                Err(why) => {
-                    last = Err(why);
-                    continue;
-                }
-            };
-            let waits_for = match way.waits_for {
-                0 => None,
-                future => object::type_name(self.memory(), &layout, future).ok(),
-            };
-            let name = match way.name {
-                0 => String::new(),
-                name => object::text_or_number(self.memory(), &layout, name)?,
-            };
-            let addresses = way.frames.iter().rev().copied().collect();
-            let frames = look.stack(&frames);
-            let (state, awaited_by) = (way.state, Vec::new());
-            let task = Task { address, name, state, frames, addresses, waits_for, awaited_by };
-            return Ok(Some((way, task)));
-        }
-        last
-    }
-
-    /// The frames on a task's way, innermost first.
-    fn frames_of(&mut self, look: &mut Look, way: &Way) -> Result<Vec<RawFrame>, ReadError> {
-        let layout = self.interpreter().layout;
-        let mut frames = Vec::with_capacity(way.frames.len());
-        for address in way.frames.iter().rev() {
-            let mut header = [0; super::layout::FRAME_BYTES];
-            let room = header.get_mut(..layout.frame_bytes).ok_or(ReadError::Unmapped)?;
-            self.memory().read(*address, room)?;
-            let link = Link::parse(&layout, *address, &header).ok_or(ReadError::Unmapped)?;
-            frames.push(self.known_frame(look, &link)?);
-        }
-        Ok(frames)
     }
 
     /// The chain as frames, without those of the interpreter's own.

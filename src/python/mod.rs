@@ -10,6 +10,7 @@
 pub mod attributes;
 pub mod census;
 pub mod census_model;
+mod census_tasks;
 pub mod code;
 pub mod elf;
 pub mod gc;
