@@ -1,7 +1,7 @@
 //! Every fault of the reference portal, live, with the verdict it must get; afterwards the target is as it was.
 //!
-//! Each test brings up a portal of its own. They run one after the other: two spinning portals on two processors would
-//! starve each other, and starvation is another verdict.
+//! Each test brings up a portal of its own. Those that compute run one after the other: two spinning portals on two
+//! processors would starve each other, and starvation is another verdict.
 
 #[path = "live/harness.rs"]
 mod harness;
