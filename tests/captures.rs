@@ -8,15 +8,32 @@ use stallscope::diagnose::diagnose;
 use stallscope::diagnose::ladder::code_name;
 use stallscope::report::{self, exit, json};
 
-fn captures() -> Vec<(String, Capture)> {
+#[path = "captures/findings.rs"]
+mod findings;
+
+/// A recorded capture.
+struct Kept {
+    name: String,
+    /// The verdict that its name says.
+    expected: String,
+    capture: Capture,
+}
+
+fn captures() -> impl Iterator<Item = Kept> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/captures");
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "cap"));
     files.sort();
     assert!(files.len() >= 12, "the captures are missing");
-    let expected =
-        |f: &PathBuf| f.file_stem().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
-    files.iter().map(|f| (expected(f), reader::read(f).unwrap())).collect()
+    files.into_iter().map(Kept::read)
+}
+
+impl Kept {
+    fn read(file: PathBuf) -> Self {
+        let stem = file.file_stem().unwrap().to_str().unwrap();
+        let (name, expected) = stem.split_once('.').unwrap();
+        Self { name: name.into(), expected: expected.into(), capture: reader::read(&file).unwrap() }
+    }
 }
 
 /// The verdicts of the workers, in order of pid.
@@ -36,7 +53,7 @@ fn verdicts(capture: &Capture) -> Vec<String> {
 
 #[test]
 fn each_gives_the_verdict_in_its_name() {
-    for (expected, capture) in captures() {
+    for Kept { expected, capture, .. } in captures() {
         let given = verdicts(&capture);
         assert!(
             !given.is_empty() && given.iter().all(|v| *v == expected),
@@ -48,7 +65,7 @@ fn each_gives_the_verdict_in_its_name() {
 
 #[test]
 fn the_document_is_the_same_byte_for_byte() {
-    for (_, capture) in captures() {
+    for Kept { capture, .. } in captures() {
         let document = || {
             let diagnosis = diagnose(&capture);
             let decision = exit::decide(&diagnosis, &"critical".parse().unwrap(), None);
@@ -61,7 +78,7 @@ fn the_document_is_the_same_byte_for_byte() {
 /// Numbers and names carry no meaning: other pids, other functions, the same verdict.
 #[test]
 fn other_numbers_and_names_change_nothing() {
-    for (expected, capture) in captures() {
+    for Kept { expected, capture, .. } in captures() {
         let mut value = serde_json::to_value(&capture).unwrap();
         disguise(&mut value);
         let disguised: Capture = serde_json::from_value(value).unwrap();

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of the capture format. The major number changes when an old reader would misread a new file.
-pub const CAPTURE_VERSION: &str = "1.2";
+pub const CAPTURE_VERSION: &str = "1.3";
 
 /// Everything that was seen in one look at one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,18 @@ pub struct ServerFacts {
     /// Requests after which a worker is replaced, where the command line says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_requests: Option<u32>,
+    /// Installed packages of which something is loaded, as far as versions of them matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Package>,
+}
+
+/// An installed package of which something is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// Name of the distribution, normalised: lower case, `-` between words.
+    pub name: String,
+    /// Its version, as the name of its folder tells.
+    pub version: String,
 }
 
 /// Kinds of server that are told apart.
@@ -453,6 +465,12 @@ pub struct ThreadSample {
     pub stack: Option<u32>,
     /// Whether it held the GIL at that instant; `None` when unknown.
     pub holds_gil: Option<bool>,
+    /// Whether its innermost function, running, stood at the same instruction as when its stack was last read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub still: Option<bool>,
+    /// Whether a garbage collector of its interpreter ran when its stack, running, was read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub collecting: Option<bool>,
 }
 
 /// What `/proc/PID/task/TID/syscall` says.

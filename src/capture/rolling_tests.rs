@@ -33,6 +33,8 @@ fn sample(pid: i32, run_ns: u64, doing: Doing) -> ThreadSample {
         fds: Vec::new(),
         stack: None,
         holds_gil: None,
+        still: None,
+        collecting: None,
     }
 }
 

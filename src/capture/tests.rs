@@ -48,6 +48,7 @@ fn header() -> Header {
             workers_configured: None,
             threads_configured: None,
             max_requests: None,
+            packages: Vec::new(),
             timeout_s: Some(0),
         },
     }
@@ -66,6 +67,8 @@ fn tick(at_ns: u64) -> Record {
         fds: Vec::new(),
         stack: Some(0),
         holds_gil: None,
+        still: None,
+        collecting: None,
     };
     let samples = vec![
         sample(42, Doing::Syscall(-1, [u64::MAX, 1, 2, 3, 4, 5])),

@@ -2,9 +2,10 @@
 //!
 //! An advice is given only with the evidence that it applies here; its identifiers are stable. Pure.
 
+use super::bugs;
 use super::model::{Advice, Code, Evidence};
 use super::rules::Assessment;
-use crate::capture::model::WorkerClass;
+use crate::capture::model::{ServerFacts, WorkerClass};
 
 /// What an advice may depend on.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Situation<'s> {
     pub class: Option<WorkerClass>,
     /// Evidence of the verdict, by which advice is justified.
     pub evidence: &'s [Evidence],
+    /// The server, with what it has loaded.
+    pub server: &'s ServerFacts,
 }
 
 struct Row {
@@ -62,10 +65,25 @@ const TABLE: &[Row] = &[
     },
     Row {
         id: "A13",
-        when: |s| code(s, &[Code::LoopBlockedOnCpu]),
+        when: |s| code(s, &[Code::LoopBlockedOnCpu]) && !sub(s, &["gc"]),
         change: "move the named computation out of the loop: a process pool or task queue; or cut it into pieces that yield",
         risk: "results arrive asynchronously; a thread pool does not help pure Python",
         effect: "the loop turns within 0.1 s again and the other requests of this worker are served",
+    },
+    Row {
+        id: "A14",
+        when: |s| code(s, &[Code::LoopBlockedOnCpu]) && sub(s, &["gc"]),
+        change: "collect less: gc.freeze() after the application is loaded and before the fork, higher thresholds \
+                 (gc.set_threshold), fewer objects that live long; call gc.collect() outside of requests only",
+        risk: "garbage in cycles stays longer: watch the memory",
+        effect: "the collector's pauses become rare and short",
+    },
+    Row {
+        id: "A28",
+        when: |s| code(s, &[Code::LoopBlockedOnCpu]) && sub(s, &["native_gil_released"]),
+        change: "run the named native call in a thread: it does not hold the interpreter lock",
+        risk: "bound the threads",
+        effect: "the loop turns while the call computes",
     },
     Row {
         id: "A2",
@@ -222,20 +240,38 @@ pub fn advise(situation: &Situation<'_>) -> Vec<Advice> {
     if why.is_empty() {
         return Vec::new();
     }
+    let bugs = bugs::of(situation.server, situation.class);
+    let upgrades =
+        bugs.filter(|(bug, _)| bug.leads_to.contains(&situation.winner.code)).map(|(bug, package)| Advice {
+            id: "A17".into(),
+            change: format!(
+                "upgrade {} from {} to {} or later ({}): {}",
+                package.name,
+                package.version,
+                bug.fixed_in(),
+                bug.issue,
+                bug.what
+            ),
+            why: why.clone(),
+            risk: "a newer version may change more than this".into(),
+            expected_effect: "the verdict goes away where that fault is its cause".into(),
+        });
     let rows = TABLE.iter().filter(|row| (row.when)(situation));
-    rows.map(|row| Advice {
+    let rows = rows.map(|row| Advice {
         id: row.id.to_owned(),
         change: row.change.to_owned(),
         why: why.clone(),
         risk: row.risk.to_owned(),
         expected_effect: row.effect.to_owned(),
-    })
-    .collect()
+    });
+    rows.chain(upgrades).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::model::Package;
+    use crate::report::samples;
 
     fn evidence() -> Vec<Evidence> {
         vec![Evidence {
@@ -253,7 +289,8 @@ mod tests {
         let mut winner = Assessment::new(code);
         winner.subcause = Some(subcause.into());
         let evidence = evidence();
-        advise(&Situation { winner: &winner, class: Some(class), evidence: &evidence })
+        let server = samples::capture(1).header.server;
+        advise(&Situation { winner: &winner, class: Some(class), evidence: &evidence, server: &server })
             .into_iter()
             .map(|a| a.id)
             .collect()
@@ -272,7 +309,27 @@ mod tests {
     #[test]
     fn no_advice_without_evidence() {
         let winner = Assessment::new(Code::Idle);
-        assert!(advise(&Situation { winner: &winner, class: None, evidence: &[] }).is_empty());
+        let server = samples::capture(1).header.server;
+        let nothing = Situation { winner: &winner, class: None, evidence: &[], server: &server };
+        assert!(advise(&nothing).is_empty());
+    }
+
+    #[test]
+    fn an_upgrade_is_advised_where_its_fault_leads_to_the_verdict() {
+        let mut server = samples::capture(1).header.server;
+        server.packages = vec![Package { name: "gevent".into(), version: "21.12.0".into() }];
+        let evidence = evidence();
+        let upgrades = |code| {
+            let winner = Assessment::new(code);
+            let class = Some(WorkerClass::Gevent);
+            advise(&Situation { winner: &winner, class, evidence: &evidence, server: &server })
+                .into_iter()
+                .filter(|advice| advice.id == "A17")
+                .map(|advice| advice.change)
+                .collect::<Vec<_>>()
+        };
+        assert!(upgrades(Code::StalledInProcess)[0].contains("to 26.8 or later"));
+        assert!(upgrades(Code::HotSpin).is_empty());
     }
 
     #[test]

@@ -53,6 +53,10 @@ pub struct Features<'v, 'a> {
     pub stacks: Vec<Seen<'v, 'a>>,
     /// Longest uninterrupted sleep of the judged threads outside their poller.
     pub longest_sleep_ns: u64,
+    /// Readings of the loop thread, running, at the instruction of the reading before, of all that tell.
+    pub still: (u64, u64),
+    /// Readings of running threads during which a collector ran, of all that tell.
+    pub collecting: (u64, u64),
 }
 
 /// A stack, how often, doing what.
@@ -126,6 +130,11 @@ impl<'v, 'a> Features<'v, 'a> {
         let mut main = Tally::default();
         let mut pool: Vec<Tally> = Vec::new();
         let mut longest_sleep_ns = 0;
+        let (mut still, mut collecting) = ((0, 0), (0, 0));
+        let count = |counts: &mut (u64, u64), told: Option<bool>| {
+            counts.0 += u64::from(told == Some(true));
+            counts.1 += u64::from(told.is_some());
+        };
         let class = process.facts.worker_class;
         for tid in process.samples.keys().copied() {
             let mut tally = tally(process, tid, span);
@@ -140,7 +149,9 @@ impl<'v, 'a> Features<'v, 'a> {
                 if sample.value.holds_gil == Some(true) {
                     *gil_holders.entry(tid).or_default() += 1;
                 }
+                count(&mut collecting, sample.value.collecting);
                 if tid == loop_tid {
+                    count(&mut still, sample.value.still);
                     let key = place.unwrap_or(Place::Other);
                     *at.entry(key).or_default() += 1;
                     if meaning.activity == Activity::Runnable {
@@ -199,6 +210,8 @@ impl<'v, 'a> Features<'v, 'a> {
             gil_holders,
             stacks,
             longest_sleep_ns,
+            still,
+            collecting,
         }
     }
 

@@ -6,10 +6,12 @@
 pub mod activity;
 pub mod advice;
 pub mod budget;
+pub mod bugs;
 pub mod calls;
 pub mod culprit;
 pub mod ending;
 pub mod features;
+pub mod findings;
 pub mod known;
 pub mod ladder;
 pub mod model;

@@ -6,12 +6,13 @@ use super::activity::Activity;
 use super::advice::{Situation, advise};
 use super::budget::{part, round};
 use super::features::Features;
-use super::ladder::{Outcome, code_name};
+use super::findings;
+use super::ladder::Outcome;
 use super::model::{
-    AsyncioTasks, Backend, Code, Connections, EventLoop, Evidence, Finding, Greenlets, Heartbeat,
-    ProcessDiagnosis, ReportFrame, Severity, StackShare, Tasks, ThreadShare, Verdict, WaitingTask,
+    AsyncioTasks, Backend, Connections, EventLoop, Evidence, Greenlets, Heartbeat, ProcessDiagnosis,
+    ReportFrame, StackShare, Tasks, ThreadShare, Verdict, WaitingTask,
 };
-use super::rules::{Assessment, Case, Condition};
+use super::rules::{Case, Condition};
 use super::signs::cadence_ms;
 use crate::capture::model::{Frame, LoopKind, ThreadCounters, WaitingGroup, WaitingKind};
 
@@ -42,7 +43,12 @@ pub fn process(case: &Case<'_, '_>, outcome: &Outcome) -> ProcessDiagnosis {
     let mut seen = evidence(&winner.needs);
     seen.extend(evidence(&winner.supports));
     let counter_evidence = evidence(&winner.against);
-    let advice = advise(&Situation { winner, class: f.process.facts.worker_class, evidence: &seen });
+    let advice = advise(&Situation {
+        winner,
+        class: f.process.facts.worker_class,
+        evidence: &seen,
+        server: &case.view.capture.header.server,
+    });
     ProcessDiagnosis {
         pid: f.process.facts.pid,
         verdict: Verdict {
@@ -62,7 +68,7 @@ pub fn process(case: &Case<'_, '_>, outcome: &Outcome) -> ProcessDiagnosis {
         evidence: seen,
         counter_evidence,
         what_would_change: winner.would_change.clone(),
-        findings: findings(case, &outcome.also),
+        findings: findings::of(case, winner.code, &outcome.also),
         advice,
         stacks: stacks(f),
         threads: threads(case),
@@ -114,45 +120,6 @@ fn connections(f: &Features<'_, '_>) -> Option<Connections> {
             .map(|(peer, waiting)| Backend { peer: peer.clone(), waiting: *waiting })
             .collect(),
     })
-}
-
-fn findings(case: &Case<'_, '_>, also: &[Assessment]) -> Vec<Finding> {
-    let f = &case.features;
-    let facts = f.process.facts;
-    let mut findings: Vec<Finding> = also
-        .iter()
-        .filter(|a| !matches!(a.code, Code::Idle | Code::HealthyBusy | Code::SaturatedProductive))
-        .map(|a| Finding {
-            code: code_name(a.code),
-            severity: Severity::Info,
-            text: format!("also holds, and the verdict explains it or comes first: {}", a.summary),
-        })
-        .collect();
-    let mut add =
-        |code: &str, severity, text: String| findings.push(Finding { code: code.into(), severity, text });
-    if facts.tracer_pid != 0 {
-        add("traced", Severity::Warning, format!("another tool traces it: pid {}", facts.tracer_pid));
-    }
-    let listed = f.process.descriptors.last().map_or(0, |d| d.value.len() as u64);
-    if let Some(limit) = facts.fd_limit.filter(|limit| listed * 10 >= limit * 8) {
-        add("fd_limit_near", Severity::Warning, format!("{listed} of {limit} descriptors are open"));
-    }
-    let owned = f.process.descriptors.last().into_iter().flat_map(|d| d.value).filter_map(|d| d.inode);
-    let half_closed = owned.filter_map(|inode| case.view.socket_of.get(&inode));
-    let half_closed =
-        half_closed.filter(|s| s.state == crate::capture::model::SocketState::CloseWait).count();
-    if half_closed >= 10 {
-        add(
-            "close_wait",
-            Severity::Warning,
-            format!("{half_closed} connections were closed by the other end and not by the worker"),
-        );
-    }
-    if let Some((tid, share)) = f.busiest_other.filter(|(_, share)| *share >= 0.5 && f.slots.capacity == 0) {
-        let text = format!("thread {tid}, not the loop's, uses {:.0} % of a processor", share * 100.0);
-        add("busy_side_thread", Severity::Info, text);
-    }
-    findings
 }
 
 fn stacks(f: &Features<'_, '_>) -> Vec<StackShare> {

@@ -3,7 +3,7 @@
 //! Changing one changes verdicts: raise [`RULES_VERSION`] with it.
 
 /// Version of the rules and thresholds; part of every report.
-pub const RULES_VERSION: &str = "3";
+pub const RULES_VERSION: &str = "4";
 
 /// A loop that was not seen to turn for this long is blocked (tokio-console's "never yielded", skypilot's stall).
 pub const BLOCKED_GAP_NS: u64 = 1_000_000_000;
@@ -64,5 +64,22 @@ pub const BOOTING: f64 = 0.50;
 pub const STOPPED: f64 = 0.90;
 /// Fewest samples from which anything is concluded.
 pub const FEWEST_SAMPLES: u64 = 20;
+/// Share of the readings of a computing thread in which the collector runs, from which the collector is what it does.
+pub const COLLECTING: f64 = 0.50;
+/// The same, from which it is worth a word.
+pub const COLLECTOR_SHARE: f64 = 0.20;
+/// Share of the readings at which a computing thread stands at the instruction of the reading before: it is inside what that
+/// instruction has called. Code that goes on is at the same instruction of a loop by chance only.
+pub const INSIDE_ONE_CALL: f64 = 0.80;
+/// Share of a processor from which a thread counts as busy.
+pub const BUSY_THREAD: f64 = 0.50;
+/// Share of the permitted descriptors from which the limit is near.
+pub const FD_LIMIT: f64 = 0.80;
+/// Connections that only the other end has closed, from which they leak (uvicorn#1199 had 7,047).
+pub const CLOSE_WAIT_LEAK: usize = 10;
+/// Wake-ups of an idle loop per second from which they are a fast timer and no housekeeping (gevent#1273 had 1,000).
+pub const FAST_TIMER_PER_S: f64 = 100.0;
+/// How many times its usual rate a loop's own housekeeping may reach.
+pub const HOUSEKEEPING: f64 = 3.0;
 /// Below this a verdict is not given.
 pub const LEAST_CONFIDENCE: f64 = 0.50;

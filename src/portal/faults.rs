@@ -162,7 +162,10 @@ pub const FAULTS: &[Fault] = &[
         subcause: "native_gil_released",
         ..fault("cpu_pbkdf2", "native code that lets the interpreter lock go", ON)
     },
-    fault("cpu_regex", "a regular expression that backtracks without end", ON),
+    Fault {
+        subcause: "native_gil_held",
+        ..fault("cpu_regex", "a regular expression that backtracks without end", ON)
+    },
     Fault {
         requests: 8,
         ..fault(

@@ -157,13 +157,22 @@ pub const SECOND: &[Fault] = &[
     },
     second("second_cpu_json", "cpu_python", "a large document written and read", ON),
     second("second_cpu_sort", "cpu_python", "sorting by a key in Python", ON),
-    second("second_cpu_regex", "cpu_regex", "a search with nested repetitions, again and again", ON),
+    Fault {
+        subcause: "native_gil_held",
+        ..second("second_cpu_regex", "cpu_regex", "a search with nested repetitions, again and again", ON)
+    },
     Fault {
         subcause: "native_gil_released",
         ..second("second_cpu_sha", "cpu_pbkdf2", "a digest of a large buffer", ON)
     },
-    second("second_cpu_gc", "cpu_python", "full collections over a large heap", ON),
-    second("second_cpu_pow", "cpu_regex", "arithmetic on large numbers", ON),
+    Fault {
+        subcause: "gc",
+        ..second("second_cpu_gc", "cpu_python", "full collections over a large heap", ON)
+    },
+    Fault {
+        subcause: "native_gil_held",
+        ..second("second_cpu_pow", "cpu_regex", "arithmetic on large numbers", ON)
+    },
     Fault {
         requests: 8,
         ..second(

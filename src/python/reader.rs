@@ -318,4 +318,11 @@ impl<M: MemoryReader> StackReader<M> {
         let Some(thread) = self.threads.get_mut(&ns_tid) else { return Sample::NoThread };
         self.sampler.sample(&self.memory, &self.interpreter.layout, thread, pace)
     }
+
+    /// Whether the innermost function of a thread stood at the same instruction at its last two readings. A thread that
+    /// computed between them was in native code that this instruction had called; `None` before there are two.
+    #[must_use]
+    pub fn stood_still(&self, ns_tid: i32) -> Option<bool> {
+        self.threads.get(&ns_tid)?.still
+    }
 }

@@ -82,6 +82,8 @@ pub(super) struct Thread {
     pub(super) named: Vec<Named>,
     pub(super) frames: Vec<RawFrame>,
     pub(super) complete: bool,
+    /// Whether the innermost function stood at the same instruction at the last two readings.
+    pub(super) still: Option<bool>,
     chain: Vec<Link>,
     plan: Vec<Range>,
 }
@@ -210,6 +212,7 @@ impl Sampler {
     ) -> Option<Sample> {
         let chain = self.walker.chain();
         if chain == thread.chain {
+            thread.still = Some(true);
             return Some(thread.shown(Sample::Unchanged));
         }
         if !self.walker.agrees(&thread.chain) || !self.walker.sound(layout) {
@@ -225,6 +228,7 @@ impl Sampler {
         *named = Named { link: *link, code: named.code, frame };
         *shown = frame?;
         *thread.chain.first_mut()? = *link;
+        thread.still = Some(false);
         Some(sample)
     }
 
@@ -254,6 +258,7 @@ impl Sampler {
             return Err(ReadError::Unmapped);
         }
         std::mem::swap(&mut thread.named, &mut self.named);
+        thread.still = thread.chain.first().map(|before| Some(before) == self.walker.chain().first());
         thread.chain.clear();
         thread.chain.extend_from_slice(self.walker.chain());
         thread.complete = complete;

@@ -231,17 +231,29 @@ impl<M: MemoryReader> StackReader<M> {
     /// Whether the garbage collector of any interpreter runs at this instant; `None` where the version does not tell.
     #[must_use]
     pub fn collecting(&self) -> Option<bool> {
+        self.any_collects(&self.collectors())
+    }
+
+    /// Where the interpreters say whether their garbage collectors run; nothing where the version does not tell.
+    #[must_use]
+    pub fn collectors(&self) -> Vec<u64> {
         let interpreter = self.interpreter();
-        let flag = |at: u64| self.memory().half(at).ok().map(|flag| flag != 0);
-        match interpreter.layout.particulars.collecting? {
-            CollectingAt::Runtime(at) => flag(interpreter.runtime_start.wrapping_add(at)),
-            CollectingAt::Interpreter(at) => {
-                let states = self.interpreter_states().ok()?;
-                let flags: Option<Vec<bool>> =
-                    states.iter().map(|state| flag(state.wrapping_add(at))).collect();
-                flags.map(|flags| flags.contains(&true))
+        match interpreter.layout.particulars.collecting {
+            None => Vec::new(),
+            Some(CollectingAt::Runtime(at)) => vec![interpreter.runtime_start.wrapping_add(at)],
+            Some(CollectingAt::Interpreter(at)) => {
+                let states = self.interpreter_states().unwrap_or_default();
+                states.iter().map(|state| state.wrapping_add(at)).collect()
             }
         }
+    }
+
+    /// Whether one of these [`Self::collectors`] runs; `None` when that cannot be read.
+    #[must_use]
+    pub fn any_collects(&self, collectors: &[u64]) -> Option<bool> {
+        let flags = collectors.iter().map(|at| self.memory().half(*at).ok().map(|flag| flag != 0));
+        let flags: Option<Vec<bool>> = flags.collect();
+        flags.filter(|flags| !flags.is_empty()).map(|flags| flags.contains(&true))
     }
 
     /// The threads that hold an interpreter lock at this instant: one, unless sub-interpreters have locks of their own.

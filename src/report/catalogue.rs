@@ -133,6 +133,42 @@ pub const CATALOGUE: &[Entry] = &[
         "A thread beside the loop uses a processor",
         "It competes with the loop for the interpreter lock. Move its work to a process of its own.",
     ),
+    entry(
+        "pool_exhausted",
+        "Requests wait for a free connection of a pool",
+        "All connections are taken. Make the requests give them back sooner, or size the pool to the concurrency.",
+    ),
+    entry(
+        "gc_heavy",
+        "The garbage collector takes much of the processor time",
+        "Freeze what lives for ever (gc.freeze), raise the thresholds, or make fewer objects.",
+    ),
+    entry(
+        "thread_oversubscription",
+        "More threads compute at once than there are processors",
+        "Bound the threads of native libraries: OMP_NUM_THREADS, OPENBLAS_NUM_THREADS, MKL_NUM_THREADS.",
+    ),
+    entry(
+        "fast_timer",
+        "An idle loop wakes very often",
+        "Somebody has set a short timer. It costs processor time on every worker; wait for the event instead.",
+    ),
+    entry("normal_wakeups", "An idle loop wakes by design", "Nothing is wrong with it."),
+    entry(
+        "reload_on",
+        "The server watches its sources for changes",
+        "That is for development: it costs processor time and restarts workers. Leave --reload out.",
+    ),
+    entry(
+        "apm_agent",
+        "An agent that watches the application is loaded",
+        "Its threads and wrappers are part of what is measured. Compare with it switched off.",
+    ),
+    entry(
+        "known_bug",
+        "A loaded version has a known fault",
+        "Upgrade the named package, where the fault fits what is seen.",
+    ),
     entry("healthy", "The server serves and has head-room", "Nothing is wrong with it."),
     entry(
         "one_bad_worker",

@@ -64,6 +64,7 @@ fn header() -> Header {
             workers_configured: Some(4),
             threads_configured: None,
             max_requests: None,
+            packages: Vec::new(),
             timeout_s: Some(30),
         },
     }

@@ -84,9 +84,17 @@ fn waits_that_block_the_loop_in_the_story() {
 
 #[test]
 fn computations_that_block_the_loop() {
-    for fault in ["cpu_python", "cpu_pbkdf2", "cpu_regex"] {
+    for (fault, subcause) in [
+        ("cpu_python", "python"),
+        ("cpu_pbkdf2", "native_gil_released"),
+        ("cpu_regex", "native_gil_held"),
+        ("second_cpu_gc", "gc"),
+    ] {
         for setup in [Setup::of("gevent"), period()] {
-            check_on(&setup, fault, |report| names(report, fault));
+            check_on(&setup, fault, |report| {
+                names(report, fault);
+                assert_eq!(report.subcause(), subcause, "{fault}: {:#}", report.worker());
+            });
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Options;
+use super::packages;
 use super::watched::Watched;
 use crate::capture::model::{
     CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, PythonFacts, Role, ServerFacts, ServerKind,
@@ -43,6 +44,7 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
             workers_configured: None,
             threads_configured: None,
             max_requests: None,
+            packages: Vec::new(),
             timeout_s: None,
         },
     };
@@ -185,7 +187,10 @@ pub fn finish_header(header: &mut Header, watched: &BTreeMap<i32, Watched>, list
         // gunicorn's own default; a configuration file would show in more workers than that.
         header.server.workers_configured = (workers.len() == 1).then_some(1);
     }
-    header.server.version = watched.values().find_map(version);
+    // Workers are made from one another: the first one shows what all of them have loaded.
+    header.server.packages = workers.first().map(|w| packages::loaded(w)).unwrap_or_default();
+    let loaded = header.server.packages.iter().find(|p| p.name == "gunicorn");
+    header.server.version = loaded.map(|p| p.version.clone()).or_else(|| watched.values().find_map(version));
     let target = watched.get(&header.target.pid).map(|w| &w.facts);
     header.target.cgroup = target.and_then(|f| f.cgroup.clone());
     header.target.container_id = header.target.cgroup.as_deref().and_then(recognise::container_id);

@@ -2,6 +2,7 @@
 
 use super::denied::Part;
 use super::facts;
+use super::packages;
 use super::python::{NoPython, Python};
 use super::watched::Watched;
 use super::{Record, Recorder};
@@ -49,7 +50,9 @@ impl Recorder<'_> {
         let Some(member) = self.server.members.get(&pid) else { return };
         let known = python.as_ref().map(Python::facts);
         let facts = facts::process(&self.server, member, known, &files, &self.header, &mapped, at_ns);
-        self.watched.insert(pid, Watched::new(member, facts, python));
+        let mut watched = Watched::new(member, facts, python);
+        watched.packages = packages::mapped(&mapped);
+        self.watched.insert(pid, watched);
     }
 
     /// Children of the head that are servers of their own.

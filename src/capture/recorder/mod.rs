@@ -9,6 +9,7 @@ mod facts;
 mod handout;
 mod interner;
 mod members;
+mod packages;
 pub(super) mod python;
 mod slow;
 mod sockets;

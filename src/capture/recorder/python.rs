@@ -33,6 +33,7 @@ pub struct Python {
     stacks: HashMap<Vec<(u32, u32)>, Option<u32>>,
     last: HashMap<i32, Option<u32>>,
     key: Vec<(u32, u32)>,
+    collectors: Vec<u64>,
 }
 
 /// Why there is none.
@@ -78,7 +79,8 @@ impl Python {
         let mut reader = StackReader::new(interpreter, memory);
         // A worker that is being born may have no threads yet: later rounds will find them.
         let _ = reader.refresh_threads();
-        Ok(Self { reader, stacks: HashMap::default(), last: HashMap::default(), key: Vec::new() })
+        let collectors = reader.collectors();
+        Ok(Self { reader, stacks: HashMap::default(), last: HashMap::default(), key: Vec::new(), collectors })
     }
 
     /// What of it cannot be seen, as the report says it.
@@ -114,6 +116,22 @@ impl Python {
     /// Reads the list of threads anew; an inconsistent list leaves the old one.
     pub fn refresh(&mut self) {
         let _ = self.reader.refresh_threads();
+        // An interpreter that was being born has its collector by now.
+        if self.collectors.is_empty() {
+            self.collectors = self.reader.collectors();
+        }
+    }
+
+    /// Whether a garbage collector runs at this instant; `None` when it is not known.
+    #[must_use]
+    pub fn collecting(&self) -> Option<bool> {
+        self.reader.any_collects(&self.collectors)
+    }
+
+    /// Whether a thread stood at the same instruction at the last two readings of its stack.
+    #[must_use]
+    pub fn stood_still(&self, ns_tid: i32) -> Option<bool> {
+        self.reader.stood_still(ns_tid)
     }
 
     /// The holder of the interpreter lock.

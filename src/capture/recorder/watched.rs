@@ -3,7 +3,7 @@
 //! A thread whose `schedstat` has not moved is still in the same sleep: nothing else of it is read again. That is
 //! what lets hundreds of idle workers be watched for the price of one read each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::interner::Interner;
@@ -62,6 +62,8 @@ pub struct Watched {
     pub facts: ProcessFacts,
     /// Its interpreter, if it has one that can be read.
     pub python: Option<Python>,
+    /// Packages of which something is mapped, each with the folder that it is installed in.
+    pub packages: BTreeSet<(String, String)>,
     /// Tells how it ended.
     pub exit: Option<ExitWatch>,
     threads: BTreeMap<i32, Thread>,
@@ -90,6 +92,7 @@ impl Watched {
             dir: Arc::clone(&member.dir),
             facts,
             python,
+            packages: BTreeSet::new(),
             exit: ExitWatch::open(&member.dir),
             threads: BTreeMap::new(),
             next_other: 0,
@@ -247,6 +250,8 @@ impl Watched {
             fds: Vec::new(),
             stack: None,
             holds_gil: None,
+            still: None,
+            collecting: None,
         };
         if doing != Doing::Running {
             let wchan = thread.files.wchan(context.buffer).ok().flatten();
@@ -280,6 +285,10 @@ impl Watched {
             let stack = python.stack(thread.ns_tid, pace, context.interner, context.out);
             context.sources.counted(Source::Stack, stack.is_some());
             sample.stack = stack;
+            if running && stack.is_some() {
+                sample.still = python.stood_still(thread.ns_tid);
+                sample.collecting = python.collecting();
+            }
         }
         thread.sleep = site.filter(|_| sample.stack.is_some()).map(|site| (sample.clone(), site));
         thread.last = Some(sample.clone());

@@ -7,6 +7,8 @@
 //! **Nearest neighbours:** `saturated_productive` (many short requests: answers keep going out), `hot_spin` (the loop
 //! turns), `booting`.
 //! **Sources:** asyncio's and gevent's warning at 0.1 s, tokio-console's lint at 1 s.
+//! **Sub-causes:** `gc` (the collector's own flag), `native_gil_held` and `native_gil_released` (who holds the
+//! interpreter lock, and whether the thread leaves its instruction), `python`; none where that is not clear.
 //! **Advice:** move the named function to a process pool or a queue; chunk it and yield.
 
 use super::{Assessment, Case, Condition, percent, seconds};
@@ -16,7 +18,9 @@ use crate::diagnose::budget::part;
 use crate::diagnose::features::Features;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
-use crate::diagnose::thresholds::{BLOCKED_GAP_NS, COMPUTING_DEMAND, SAME_PLACE};
+use crate::diagnose::thresholds::{
+    BLOCKED_GAP_NS, COLLECTING, COMPUTING_DEMAND, FEWEST_SAMPLES, INSIDE_ONE_CALL, SAME_PLACE,
+};
 
 /// Judges a case.
 #[must_use]
@@ -80,18 +84,27 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         // Without stacks a computation cannot be told from a spin.
         None => a = a.need(Condition::unseen("memory.stack", "no stack could be read".into())),
     }
-    a.subcause = subcause(f).map(str::to_owned);
+    let told = subcause(f);
+    a.subcause = told.map(str::to_owned);
     a.culprit = culprit(&path).map(Culprit::function);
     let who = a
         .culprit
         .as_ref()
         .and_then(Culprit::place)
         .unwrap_or_else(|| "a function that could not be named".into());
+    let by = match told {
+        Some("gc") => format!("the garbage collector, which runs during {who}"),
+        Some("native_gil_held") => {
+            format!("native code that keeps the interpreter lock, called by {who}")
+        }
+        Some("native_gil_released") => {
+            format!("native code that has let the interpreter lock go, called by {who}")
+        }
+        _ => format!("computation in {who}"),
+    };
     let what = if f.slots.capacity > 0 { "the request slot" } else { "the loop" };
-    a.summary = format!(
-        "{what} is blocked by computation in {who}: it has not turned for {}",
-        seconds(f.gaps.longest_ns)
-    );
+    a.summary = format!("{what} is blocked by {by}: it has not turned for {}", seconds(f.gaps.longest_ns));
+    a = why(a, f, told);
     if f.traffic.unread + f.traffic.in_flight > 0 {
         a = a.note(Condition::holds(
             "sockets",
@@ -110,27 +123,39 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     Some(a.unless("an answer sent or a loop turn within the window: saturated_productive"))
 }
 
-/// Only what is proven: a thread that computes without the interpreter lock is in native code that released it.
+/// What the sub-cause rests on.
+fn why(a: Assessment, f: &Features<'_, '_>, told: Option<&str>) -> Assessment {
+    let share = |(k, n): (u64, u64)| part(k, n);
+    let (source, observed, counts, threshold) = match told {
+        Some("gc") => ("memory.gc", "the collector ran in", f.collecting, COLLECTING),
+        Some("native_gil_held") => {
+            ("memory.stack", "its innermost function stood at one instruction in", f.still, INSIDE_ONE_CALL)
+        }
+        _ => return a,
+    };
+    let observed = format!("{observed} {} of the readings", percent(share(counts)));
+    a.note(Condition::at_least(source, observed, share(counts), threshold).sampled(counts.0, counts.1))
+}
+
+/// Only what is proven. The collector says itself that it runs; a thread that computes without the interpreter lock is in
+/// native code that released it; one that holds it and does not leave an instruction is in native code which that
+/// instruction has called.
 fn subcause(f: &Features<'_, '_>) -> Option<&'static str> {
     let tid = f.process.facts.loop_tid;
     let of =
         |holds| f.process.samples_in(tid, f.span).filter(|s| s.value.holds_gil == Some(holds)).count() as u64;
     let (held, free) = (of(true), of(false));
-    if held + free < 20 {
-        return None;
+    let told = |(k, n): (u64, u64)| (n >= FEWEST_SAMPLES).then(|| part(k, n));
+    if told(f.collecting).is_some_and(|share| share >= COLLECTING) {
+        return Some("gc");
     }
-    match part(held, held + free) {
-        share if share <= 0.2 => Some("native_gil_released"),
-        share if share >= 0.8 => {
-            let mut lines: Vec<_> = f
-                .stacks
-                .iter()
-                .filter_map(|s| s.stack?.frames.first().map(|fr| (&fr.function, fr.line)))
-                .collect();
-            lines.sort_unstable();
-            lines.dedup();
-            (lines.len() > 2).then_some("python")
-        }
+    match told((held, held + free))? {
+        share if share <= 1.0 - SAME_PLACE => Some("native_gil_released"),
+        share if share >= SAME_PLACE => match told(f.still)? {
+            still if still >= INSIDE_ONE_CALL => Some("native_gil_held"),
+            still if still < 0.5 => Some("python"),
+            _ => None,
+        },
         _ => None,
     }
 }
