@@ -5,6 +5,8 @@
 #[path = "gunicorn/rig.rs"]
 mod rig;
 
+#[path = "gunicorn/incidents.rs"]
+mod incidents;
 #[path = "gunicorn/places.rs"]
 mod places;
 #[path = "gunicorn/settings.rs"]

@@ -64,6 +64,14 @@ const TABLE: &[Row] = &[
         effect: "the worker's processor share falls to what its requests need",
     },
     Row {
+        id: "A29",
+        when: |s| code(s, &[Code::HotSpin]) && sub(s, &["housekeeping_no_poll"]),
+        change: "raise --worker-connections above the number of connections that clients keep open, and shorten --keep-alive, \
+                 until the loop is mended",
+        risk: "more connections to each worker",
+        effect: "the worker accepts and polls again",
+    },
+    Row {
         id: "A13",
         when: |s| code(s, &[Code::LoopBlockedOnCpu]) && !sub(s, &["gc"]),
         change: "move the named computation out of the loop: a process pool or task queue; or cut it into pieces that yield",

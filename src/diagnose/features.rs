@@ -51,6 +51,8 @@ pub struct Features<'v, 'a> {
     pub gil_holders: BTreeMap<i32, u64>,
     /// Stacks of the judged threads with how often each was seen, and what it meant.
     pub stacks: Vec<Seen<'v, 'a>>,
+    /// The same of the loop thread alone, which is not the judged one where a pool serves.
+    pub loop_stacks: Vec<Seen<'v, 'a>>,
     /// Longest uninterrupted sleep of the judged threads outside their poller.
     pub longest_sleep_ns: u64,
     /// Readings of the loop thread, running, at the instruction of the reading before, of all that tell.
@@ -185,11 +187,10 @@ impl<'v, 'a> Features<'v, 'a> {
         let slots = slots(view, class, &main, &pool);
         let hungriest = pool.iter().fold(&main, |a, b| if b.demand() > a.demand() { b } else { a }).clone();
         let judged_pool = slots.capacity > 0 && class != Some(WorkerClass::Sync);
-        let mut stacks: Vec<Seen<'v, 'a>> = seen
-            .into_values()
-            .filter(|s| if judged_pool { s.tid != loop_tid } else { s.tid == loop_tid })
-            .collect();
-        stacks.sort_by_key(|s| (std::cmp::Reverse(s.count), s.tid, s.meaning.activity, s.meaning.fd, s.id));
+        let mut seen: Vec<Seen<'v, 'a>> = seen.into_values().collect();
+        seen.sort_by_key(|s| (std::cmp::Reverse(s.count), s.tid, s.meaning.activity, s.meaning.fd, s.id));
+        let (loop_stacks, of_others): (Vec<_>, Vec<_>) = seen.into_iter().partition(|s| s.tid == loop_tid);
+        let stacks = if judged_pool { of_others } else { loop_stacks.clone() };
         let (first, last) = counters(process, span);
         Self {
             span,
@@ -209,6 +210,7 @@ impl<'v, 'a> Features<'v, 'a> {
             system_share: system_share(first, last, loop_tid),
             gil_holders,
             stacks,
+            loop_stacks,
             longest_sleep_ns,
             still,
             collecting,

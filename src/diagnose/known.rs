@@ -40,6 +40,7 @@ pub const MACHINERY: &[Row] = &[
         "gunicorn/workers/gthread.py",
         &["run", "poll_selector", "wait_for_events", "is_parent_alive", "murder_keepalived"],
     ),
+    ("concurrent/futures/_base.py", &[]), // gthread waits for its pool where it may accept nobody: before 24.0
     ("gunicorn/workers/sync.py", &["wait", "run", "run_for_one", "run_for_multiple", "is_parent_alive"]),
     ("socketserver.py", &["serve_forever", "service_actions"]),
     ("waitress/wasyncore.py", &[]),

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use super::{Assessment, Case, Condition, percent, seconds};
-use crate::capture::model::{Doing, EpollEntry, Frame};
+use crate::capture::model::{Doing, EpollEntry, Frame, LoopKind};
 use crate::capture::syscalls::{Wait, describe};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
@@ -21,8 +21,8 @@ use crate::diagnose::known;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, Stack, common_path, culprit, is_application};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS, SAME_PLACE,
-    UNDRAINED, UNDRAINED_ANSWERS,
+    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, FEWEST_SAMPLES, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS,
+    SAME_PLACE, UNDRAINED, UNDRAINED_ANSWERS,
 };
 
 const POLLIN: i16 = 0x1;
@@ -121,6 +121,13 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
         let place = a.culprit.as_ref().and_then(Culprit::place).unwrap_or_default();
         a.summary = format!(
             "the loop spins: {place} yields to the loop and is called again at once, without waiting for anything"
+        );
+    } else if let Some(frame) = unpolled(f) {
+        a.subcause = Some("housekeeping_no_poll".into());
+        a.culprit = Some(Culprit::function(&frame));
+        let place = a.culprit.as_ref().and_then(Culprit::place).unwrap_or_default();
+        a.summary = format!(
+            "the loop spins: {place} goes round and round without polling once, so that nobody is accepted or served"
         );
     } else {
         a.subcause = Some("zero_timeout".into());
@@ -242,10 +249,7 @@ fn turning(f: &Features<'_, '_>, undrained: bool, closed: Option<&EpollEntry>) -
 
 /// Runnable samples in the loop's own code or in a yield to it, of those with a stack.
 fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
-    let runnable = f
-        .stacks
-        .iter()
-        .filter(|s| s.tid == f.process.facts.loop_tid && s.meaning.activity == Activity::Runnable);
+    let runnable = f.loop_stacks.iter().filter(|s| s.meaning.activity == Activity::Runnable);
     runnable.filter_map(|s| Some((s.stack?, s.count))).fold((0, 0), |(turns, all), (stack, n)| {
         let turn = stack.place == Place::Loop || stack.innermost_in(known::YIELDS);
         (turns + if turn { n } else { 0 }, all + n)
@@ -271,8 +275,8 @@ fn fruitless(f: &Features<'_, '_>, share: f64, undrained: Option<&ReadyFd>) -> C
             seconds(each as u64),
             f.traffic.events
         ),
-        each,
-        LOOP_CODE_PER_REQUEST_NS,
+        each / 1e6,
+        LOOP_CODE_PER_REQUEST_NS / 1e6,
     )
 }
 
@@ -295,10 +299,24 @@ fn busy_waiter(f: &Features<'_, '_>) -> Option<Frame> {
     culprit(&path).filter(|frame| is_application(frame) && part(seen, running) >= 0.02).cloned()
 }
 
+/// The loop's own function that goes round without ever asking its poller. It can be told where the poller is a function of
+/// Python's, which is on the stack whenever the loop asks it.
+fn unpolled(f: &Features<'_, '_>) -> Option<Frame> {
+    if !matches!(f.process.facts.loop_kind, LoopKind::Selectors) || f.main.count(Activity::OwnPoller) > 0 {
+        return None;
+    }
+    let stacks = loop_stacks(f, |s| s.place == Place::Loop);
+    let seen: u64 = stacks.iter().map(|(_, n)| n).sum();
+    let polls =
+        |s: &Stack<'_>| s.frames.iter().any(|f| known::in_table(known::SELECTORS, &f.file, &f.function));
+    if seen < FEWEST_SAMPLES || stacks.iter().any(|(s, _)| polls(s)) {
+        return None;
+    }
+    let root = stacks.iter().find_map(|(s, _)| s.frames.get(s.above).copied());
+    root.cloned()
+}
+
 fn loop_stacks<'v, 'a>(f: &Features<'v, 'a>, wanted: fn(&Stack<'_>) -> bool) -> Vec<(&'v Stack<'a>, u64)> {
-    let of_loop = f
-        .stacks
-        .iter()
-        .filter(|s| s.tid == f.process.facts.loop_tid && s.meaning.activity == Activity::Runnable);
+    let of_loop = f.loop_stacks.iter().filter(|s| s.meaning.activity == Activity::Runnable);
     of_loop.filter_map(|s| Some((s.stack?, s.count))).filter(|(s, _)| wanted(s)).collect()
 }
