@@ -10,6 +10,8 @@ use stallscope::report::{self, exit, json};
 
 #[path = "captures/findings.rs"]
 mod findings;
+#[path = "captures/incidents.rs"]
+mod incidents;
 #[path = "captures/metamorphic.rs"]
 mod metamorphic;
 

@@ -36,3 +36,19 @@ fn a_gthread_worker_whose_connections_are_all_taken() {
     assert!(upgrade["change"].as_str().unwrap().contains("gunicorn from 23.0.0 to 24.0"), "{upgrade}");
     assert_eq!(seen.exit, Some(1));
 }
+
+/// gunicorn#1663: workers that die of a signal while they load the application are replaced, for ever.
+#[test]
+fn workers_that_crash_while_they_boot() {
+    let version = version("23.0.0");
+    let Some(python) = version.python() else { return };
+    let crash = "import os, signal, time\ntime.sleep(0.2)\nos.kill(os.getpid(), signal.SIGSEGV)\n";
+    let bind = format!("127.0.0.1:{}", free_port());
+    let line = Rig::command(&python, Way::Script, &["-w", "2", "-b", &bind, "crash:app"]);
+    let rig = Rig::prepared(&line, Way::Script, &[("crash.py", crash)]);
+    rig.until("workers", || !children(rig.pid()).is_empty());
+    let seen = look_for(rig.pid(), "3s", &[]);
+    let server = &seen.json["server"];
+    assert_eq!(server["verdict"]["code"], "crash_loop", "{:#}", seen.json);
+    assert_eq!(seen.exit, Some(1), "{server:#}");
+}
