@@ -13,7 +13,7 @@ use crate::capture::redact::Redactor;
 use crate::capture::writer::{CaptureFile, CaptureWriter};
 use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
-use crate::diagnose::model::{Code, ProcessDiagnosis, Severity};
+use crate::diagnose::model::{Code, Connections, ProcessDiagnosis, Severity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
@@ -116,9 +116,9 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
         }
         let mut judged = judge(&mut recorder);
         let open = |judged: &[ProcessDiagnosis]| judged.iter().any(|p| p.verdict.code == Code::Unknown);
-        if open(&judged) && counted.is_empty() {
+        if counted.is_empty() {
             // What waits in it may be what decides.
-            let undecided = judged.iter().filter(|p| p.verdict.code == Code::Unknown);
+            let undecided = judged.iter().filter(|p| p.verdict.code == Code::Unknown || may_hide(p));
             counted = recorder.count_tasks(&undecided.map(|p| p.pid).collect::<Vec<_>>());
             if !counted.is_empty() {
                 judged = judge(&mut recorder);
@@ -136,6 +136,12 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
     progress.clear();
     let capture = recorder.finish()?;
     Ok((capture, keeper.finish()))
+}
+
+/// Whether a loop that looks idle has connections of which the kernel does not tell whether a request is in flight.
+fn may_hide(process: &ProcessDiagnosis) -> bool {
+    let uncounted = |c: &Connections| c.clients > 0 && c.in_flight.is_none();
+    process.verdict.code == Code::Idle && process.connections.as_ref().is_some_and(uncounted)
 }
 
 /// Judges what was recorded so far.

@@ -1,11 +1,13 @@
 //! What went over a process's sockets in a span: progress, requests in flight, unanswered backends.
 //!
 //! Pure. A request is in flight when the last data came from the client: `tcp_info` gives the ages of the last data
-//! in either direction, and a server that has answered has sent last.
+//! in either direction, and a server that has answered has sent last. Unix sockets have no such counters: what can be said of
+//! their connections is that they stood open all the time with everything read, as one does whose request is in flight.
 
 use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 
+use super::budget::part;
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{Socket, SocketFamily, SocketState};
 
@@ -33,6 +35,8 @@ pub struct Traffic {
     pub oldest_ms: u64,
     /// Requests in flight that had no answer through the whole span.
     pub stuck: u64,
+    /// Client connections without counters that stood open through the whole span, with everything read.
+    pub lasting: u64,
     /// Connections with bytes that the worker has not read, at most.
     pub unread: u64,
     /// Client connections on which nothing was ever received, at most.
@@ -47,6 +51,49 @@ pub struct Traffic {
     pub backends: BTreeMap<String, u64>,
     /// Readings in which a backend had spoken within the last second.
     pub spoken_readings: u64,
+}
+
+/// Requests in flight, by whatever tells of them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flying {
+    /// What tells of them.
+    pub source: &'static str,
+    /// How many, at most.
+    pub requests: u64,
+    /// Those that had no answer through the whole span.
+    pub stuck: u64,
+    /// Share of the readings in which there were any.
+    pub share: f64,
+    /// How long the oldest has waited, at least.
+    pub oldest_ms: u64,
+    /// How sure one can be that they are requests.
+    pub most_confidence: f64,
+}
+
+impl Traffic {
+    /// The requests in flight in the span that was measured.
+    #[must_use]
+    pub fn flying(&self, span: Span) -> Flying {
+        if self.counted {
+            return Flying {
+                source: "tcp_info",
+                requests: self.in_flight,
+                stuck: self.stuck,
+                share: part(self.in_flight_readings, self.readings),
+                oldest_ms: self.oldest_ms,
+                most_confidence: 0.8,
+            };
+        }
+        Flying {
+            source: "sockets",
+            requests: self.lasting,
+            stuck: self.lasting,
+            share: if self.lasting > 0 { 1.0 } else { 0.0 },
+            oldest_ms: if self.lasting > 0 { span.len_ns() / 1_000_000 } else { 0 },
+            // A connection that is kept open between requests looks the same: what waits for it must tell.
+            most_confidence: 0.7,
+        }
+    }
 }
 
 /// Whether the client of a connection waits for its answer.
@@ -95,6 +142,7 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
     let mut traffic = Traffic { counted: true, ..Traffic::default() };
     let mut before: Option<HashMap<u64, &Socket>> = None;
     let mut stuck: Option<HashSet<u64>> = None;
+    let mut lasting: Option<HashSet<u64>> = None;
     for reading in view.sockets.iter().filter(|r| span.holds(r.at_ns)) {
         let owned: HashSet<u64> = process
             .descriptors
@@ -122,6 +170,9 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
         let oldest = clients.values().filter(|s| flying.contains(&s.inode)).map(age).max();
         traffic.oldest_ms = traffic.oldest_ms.max(oldest.unwrap_or(0));
         stuck = Some(stuck.map_or_else(|| flying.clone(), |s| s.intersection(&flying).copied().collect()));
+        let quiet = clients.values().filter(|s| s.tcp.is_none() && s.receive_queue == 0).map(|s| s.inode);
+        let quiet: HashSet<u64> = quiet.collect();
+        lasting = Some(lasting.map_or_else(|| quiet.clone(), |l| l.intersection(&quiet).copied().collect()));
         let count = |test: &dyn Fn(&Socket) -> bool| clients.values().filter(|s| test(s)).count() as u64;
         traffic.unread = traffic.unread.max(count(&|s| s.receive_queue > 0));
         traffic.silent = traffic.silent.max(count(&|s| {
@@ -139,6 +190,7 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
         before = Some(clients);
     }
     traffic.stuck = stuck.map_or(0, |s| s.len() as u64);
+    traffic.lasting = lasting.map_or(0, |l| l.len() as u64);
     traffic
 }
 

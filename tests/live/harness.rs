@@ -19,6 +19,7 @@ pub struct Rig {
     pub portal: Portal,
     before: BTreeMap<i32, String>,
     dir: PathBuf,
+    unix_socket: bool,
     _share: machine::Held,
 }
 
@@ -75,7 +76,7 @@ impl Rig {
         match Portal::up(&options, &mut |line| eprintln!("{line}")) {
             Ok(portal) => {
                 let before = settled(portal.arbiter_pid, if setup.wait { setup.workers as usize } else { 0 });
-                Some(Self { portal, before, dir, _share: share })
+                Some(Self { portal, before, dir, unix_socket: setup.unix_socket, _share: share })
             }
             Err(error)
                 if error.message.contains("was found") || error.message.contains("cannot be installed") =>
@@ -94,8 +95,9 @@ impl Rig {
     /// Asks for a fault, and waits until it shows: a background fault has answered, a blocking one has been received.
     pub fn trigger(&self, fault: &Fault, seconds: u32) {
         let path = fault.path(seconds);
+        let address = if self.unix_socket { self.portal.front } else { self.portal.direct };
         for _ in 0..fault.requests {
-            let (address, path) = (self.portal.direct, path.clone());
+            let path = path.clone();
             let ask = std::thread::spawn(move || {
                 http::get(address, &path, Duration::from_secs(u64::from(seconds)))
             });
@@ -110,6 +112,18 @@ impl Rig {
 
     /// Waits until no connection waits to be accepted: then the request is in the worker's hands.
     fn await_accepted(&self) {
+        // Of a unix socket the kernel shows the connections that were accepted under its path.
+        let accepted = || {
+            let table = std::fs::read_to_string("/proc/net/unix").unwrap();
+            table.lines().any(|l| l.ends_with("portal.sock") && l.split_whitespace().nth(5) == Some("03"))
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while self.unix_socket && !accepted() && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.unix_socket {
+            return;
+        }
         let port = self.portal.direct.port();
         let suffix = format!(":{port:04X}");
         for _ in 0..200 {

@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::harness::{Rig, Setup, check};
+use super::harness::{Rig, Setup, check, check_on};
 
 #[test]
 fn the_built_in_server_gives_the_same_verdicts() {
@@ -70,4 +70,21 @@ fn behind_nginx_on_a_unix_socket() {
     let listen = report.json["server"]["listen"].to_string();
     assert!(listen.contains("portal.sock"), "{listen}");
     rig.unharmed();
+}
+
+/// The kernel counts nothing on unix sockets: that their connections stay open, and what the greenlets wait for, tells.
+#[test]
+fn requests_in_flight_on_a_unix_socket() {
+    if !std::path::Path::new("/usr/sbin/nginx").exists() {
+        eprintln!("SKIPPED: nginx is not installed");
+        return;
+    }
+    for fault in ["stall_event", "upstream_cooperative"] {
+        let setup = Setup { nginx: true, unix_socket: true, ..Setup::of("gevent") };
+        check_on(&setup, fault, |report| {
+            assert!(report.culprit().contains(fault), "{}", report.culprit());
+            let confidence = report.worker()["verdict"]["confidence"].as_f64().unwrap();
+            assert!(confidence <= 0.7, "{confidence}");
+        });
+    }
 }

@@ -18,9 +18,10 @@ use crate::diagnose::thresholds::POLLER_IDLE;
 pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let t = &f.traffic;
-    if f.slots.capacity > 0 || t.readings == 0 || !t.counted {
+    if f.slots.capacity > 0 || t.readings == 0 {
         return None;
     }
+    let flying = t.flying(f.span);
     let poller = f.main.share(Activity::OwnPoller);
     let asked = part(t.asked_readings, t.readings);
     let old_ms = f.span.len_ns() / 1_000_000;
@@ -35,12 +36,12 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
         )
         .need(Condition::holds(
-            "tcp_info",
+            flying.source,
             format!(
                 "{} requests had no answer through the whole span; the oldest waited {} ms",
-                t.stuck, t.oldest_ms
+                flying.stuck, flying.oldest_ms
             ),
-            t.stuck > 0 && t.oldest_ms >= old_ms,
+            flying.stuck > 0 && flying.oldest_ms >= old_ms,
         ))
         .need(Condition::below(
             "tcp_info",
@@ -52,20 +53,21 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             Some(parked) => Condition::holds(
                 "memory.tasks",
                 parked.words(),
-                parked.in_pools + parked.for_ever >= t.stuck.div_ceil(2) && parked.inside > parked.on_sockets,
+                parked.in_pools + parked.for_ever >= flying.stuck.div_ceil(2)
+                    && parked.inside > parked.on_sockets,
             ),
             // Long polling looks the same from outside: without their stacks nothing is said.
             None => Condition::unseen("memory.tasks", "what its requests wait for was not read".into()),
         })
-        .cap(0.8);
+        .cap(flying.most_confidence);
     let in_pools = f.parked.as_ref().is_some_and(|p| p.in_pools > p.for_ever);
     a.subcause = in_pools.then(|| "pool_exhausted".to_owned());
     a.culprit = f.parked.as_ref().and_then(|p| p.place.as_ref()).map(Culprit::function);
     let place = a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
     a.summary = format!(
         "looks idle, but {} requests have waited up to {:.1} s and no backend was asked: they wait{place} for something inside the process",
-        t.in_flight,
-        t.oldest_ms as f64 / 1e3
+        flying.requests,
+        flying.oldest_ms as f64 / 1e3
     );
     Some(
         a.unless("a backend that was asked and is silent: waiting_upstream")

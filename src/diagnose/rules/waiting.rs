@@ -103,11 +103,11 @@ fn upstream_slots(case: &Case<'_, '_>) -> Assessment {
 fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let t = &f.traffic;
-    if t.readings == 0 || !t.counted {
+    if t.readings == 0 {
         return None;
     }
+    let flying = t.flying(f.span);
     let poller = f.main.share(Activity::OwnPoller);
-    let flying = part(t.in_flight_readings, t.readings);
     let asked = part(t.asked_readings, t.readings);
     let gap = f.gaps.longest_ns as f64 / 1e9;
     let mut a = Assessment::new(Code::WaitingUpstream)
@@ -127,15 +127,15 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
             BLOCKED_GAP_NS as f64 / 1e9,
         ))
         .need(Condition::at_least(
-            "tcp_info",
-            format!("requests were in flight in {} of the looks", percent(flying)),
-            flying,
+            flying.source,
+            format!("requests were in flight in {} of the looks", percent(flying.share)),
+            flying.share,
             IN_FLIGHT,
         ))
         .need(Condition::at_least(
-            "tcp_info",
-            format!("the oldest had waited {} ms", t.oldest_ms),
-            t.oldest_ms as f64,
+            flying.source,
+            format!("the oldest had waited {} ms", flying.oldest_ms),
+            flying.oldest_ms as f64,
             UPSTREAM_AGE_MS as f64,
         ))
         .need(match &f.parked {
@@ -143,7 +143,8 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
             Some(parked) if asked < IN_FLIGHT && !t.backends.is_empty() => Condition::holds(
                 "memory.tasks",
                 parked.words(),
-                parked.on_sockets >= t.stuck.max(1) && parked.on_sockets > parked.for_ever + parked.in_pools,
+                parked.on_sockets >= flying.stuck.max(1)
+                    && parked.on_sockets > parked.for_ever + parked.in_pools,
             ),
             _ => Condition::at_least(
                 "tcp_info",
@@ -152,7 +153,7 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
                 IN_FLIGHT,
             ),
         })
-        .cap(0.8);
+        .cap(flying.most_confidence);
     // Where nobody is known to have been asked, one that is the only one is still the one.
     let only = || t.backends.iter().next().filter(|_| t.backends.len() == 1);
     let blamed = t.asked.iter().max_by_key(|(peer, n)| (**n, std::cmp::Reverse(*peer))).or_else(only);
@@ -164,7 +165,7 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
             a.culprit.as_ref().and_then(Culprit::place).map_or_else(String::new, |p| format!(" at {p}"));
         a.summary = format!(
             "{} requests wait cooperatively{place} for a backend; the loop itself is free",
-            t.in_flight
+            flying.requests
         );
         return Some(a.unless("no backend asked: stalled_in_process"));
     };
@@ -179,7 +180,7 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     a.culprit = Some(place.map_or_else(|| named.clone(), |frame| named.clone().at(frame)));
     a.summary = format!(
         "{} requests wait cooperatively for {}; the loop itself is free",
-        t.in_flight,
+        flying.requests,
         with_service(peer)
     );
     Some(a.unless("no backend asked: stalled_in_process"))
