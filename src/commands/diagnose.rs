@@ -125,8 +125,8 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
             }
         }
         if !open(&judged) || end_ns >= most_ns {
-            // What waits in a worker that is well explains nothing; who is in trouble most comes first.
-            judged.retain(|p| p.verdict.severity != Some(Severity::Info) && !counted.contains(&p.pid));
+            // Who is in trouble most comes first.
+            judged.retain(|p| explained_by_waits(p) && !counted.contains(&p.pid));
             judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             break;
@@ -136,6 +136,19 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
     progress.clear();
     let capture = recorder.finish()?;
     Ok((capture, keeper.finish()))
+}
+
+/// Whether what waits in a worker tells more of its verdict: not where it is well, and not where it lacks a processor.
+const fn explained_by_waits(process: &ProcessDiagnosis) -> bool {
+    !matches!(process.verdict.severity, Some(Severity::Info))
+        && !matches!(
+            process.verdict.code,
+            Code::CpuStarved
+                | Code::CgroupThrottled
+                | Code::SaturatedProductive
+                | Code::NotRunning
+                | Code::Booting
+        )
 }
 
 /// Whether a loop that looks idle has connections of which the kernel does not tell whether a request is in flight.
