@@ -21,6 +21,9 @@ use nix::sys::stat::{FileStat, Mode, fstatat};
 /// Big enough for every file of a thread (`status` with many supplementary groups is the longest).
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 
+/// What most of the kernel's own files give at once: read with less, they are made anew for every piece.
+const ONE_READ: usize = 4096;
+
 /// Descriptors left at least to the rest of the tool; a quarter of the limit if that is more.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
@@ -167,7 +170,7 @@ impl ProcDir {
     /// Reads a file once, at most `limit` bytes of it.
     pub fn read(&self, path: &str, limit: u64) -> Seen<Vec<u8>> {
         use std::io::Read;
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(ONE_READ.min(limit as usize));
         self.open_file(path)?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
@@ -227,7 +230,7 @@ impl KeptFile {
 /// Reads a whole file of sysfs, cgroupfs or procfs that does not belong to a process.
 pub fn read_path(path: &Path, limit: u64) -> Seen<Vec<u8>> {
     use std::io::Read;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(ONE_READ.min(limit as usize));
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -17,7 +17,8 @@ pub use facts::{Facts, Here, Presence};
 pub use place::Place;
 
 use crate::error::Error;
-use crate::observe::kernel_file::ProcDir;
+use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES};
+use crate::observe::parse;
 
 /// The error for a process that was just refused: the one gate.
 #[must_use]
@@ -38,6 +39,12 @@ pub fn absence(pid: i32) -> Error {
 /// The error for a process that cannot be judged at all, if it is one.
 #[must_use]
 pub fn unfit(process: &ProcDir) -> Option<Error> {
+    // Nearly all are fit, which one file tells; the facts about the machine are many.
+    let stat = process.read("stat", READ_BUFFER_BYTES as u64).ok();
+    let stat = stat.as_deref().and_then(parse::stat);
+    if stat.is_some_and(|stat| !stat.kernel_thread && !matches!(stat.state, 'Z' | 'X' | 'x')) {
+        return None;
+    }
     let facts = Facts::gather(process, None, &Here::gather());
     match decide(&facts, Want::Read) {
         Some(gate @ (Gate::KernelThread | Gate::Exited)) => Some(remedy::error(&gate, &facts)),
