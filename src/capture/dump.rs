@@ -258,7 +258,8 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
     if let Some(python) = &mut python {
         python.one_look();
     }
-    dump.threads = threads(member, arch, python.as_mut(), &mut variables)?;
+    let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
+    dump.threads = threads(member, arch, python.as_mut(), &interpreters, &mut variables)?;
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         dump.blind.extend(python.unseen(dump.pid));
@@ -272,7 +273,7 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
             lists: true,
         };
         // Where nothing makes any, millions of objects need not be asked whether they are one.
-        let census = if python.may_park() { python.census(&asked) } else { Census::none() };
+        let census = if interpreters.may_park { python.census(&asked) } else { Census::none() };
         census_of(&mut dump, python, &census, &mut variables);
     }
     dump.blind.extend(variables.blind_spots(dump.pid));

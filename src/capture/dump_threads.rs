@@ -26,11 +26,11 @@ pub(super) fn threads(
     member: &Member,
     arch: &str,
     mut python: Option<&mut Python>,
+    interpreters: &Interpreters,
     variables: &mut Variables,
 ) -> Option<Vec<ThreadDump>> {
     let mut buffer = [0; READ_BUFFER_BYTES];
     let same = member.snapshot.ns_pid == member.snapshot.pid;
-    let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
     let lock_ranges: Vec<Range<u64>> =
         python.as_mut().map(|python| python.reader().lock_ranges()).unwrap_or_default();
     let mut holding: HashMap<i32, usize> = HashMap::new();
@@ -63,7 +63,7 @@ pub(super) fn threads(
             threads.push(thread);
             continue;
         };
-        let mut stacks = stacks(python, &thread, pace, &interpreters, variables);
+        let mut stacks = stacks(python, &thread, pace, interpreters, variables);
         for _ in 0..GIL_LOOKS {
             let holds = python.reader().lock_holders().contains(&ns_tid);
             *holding.entry(ns_tid).or_default() += usize::from(holds);

@@ -49,6 +49,8 @@ struct One {
 pub struct Interpreters {
     /// The first one comes last.
     all: Vec<One>,
+    /// Whether a module is imported that makes greenlets or tasks. Where that cannot be told, one may be.
+    pub may_park: bool,
 }
 
 /// What is told of a thread.
@@ -70,30 +72,45 @@ impl<M: MemoryReader> StackReader<M> {
     /// The interpreters and the names of their threads.
     #[must_use]
     pub fn interpreters(&self) -> Interpreters {
-        let states = self.interpreter_states().unwrap_or_default();
+        let states = self.interpreter_states();
+        let mut may_park = states.is_err();
+        let states = states.unwrap_or_default();
         let last = states.len().saturating_sub(1);
-        let one = |(place, address): (usize, u64)| One {
+        let mut one = |(place, address): (usize, u64)| One {
             address,
             id: match self.interpreter().layout.particulars.id {
                 Some(at) => self.memory().word(address.wrapping_add(at)).map_or(-1, |id| id as i64),
                 None => (last - place) as i64,
             },
-            threads: self.names(address).unwrap_or_default(),
+            threads: self.names(address, &mut may_park).unwrap_or_default(),
         };
-        Interpreters { all: states.into_iter().enumerate().map(one).collect() }
+        let all = states.into_iter().enumerate().map(&mut one).collect();
+        Interpreters { all, may_park }
     }
 
-    /// What `threading` of an interpreter says of its threads.
-    fn names(&self, interpreter: u64) -> Result<HashMap<u64, Named>, ReadError> {
+    /// What `threading` of an interpreter says of its threads. The modules are gone through once, for all that is to be
+    /// known of them.
+    fn names(&self, interpreter: u64, may_park: &mut bool) -> Result<HashMap<u64, Named>, ReadError> {
         let version = self.interpreter().version;
         let layout = self.interpreter().layout;
         let objects = objects::of(version.major, version.minor, layout.longer_head);
         // Hundreds of names are compared; what was read for one serves the next ones.
         let blocks = Blocks::new(self.memory());
         let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
+        let modules = blocks
+            .word(interpreter.wrapping_add(layout.particulars.modules))
+            .and_then(|modules| looking.entries(modules, MAX_MODULES));
+        *may_park |= modules.as_ref().map_or(true, |modules| modules.len() >= MAX_MODULES);
+        let mut threading = None;
+        for (key, value) in modules? {
+            match object::text(&blocks, &layout, key).as_deref() {
+                Ok("threading") => threading = Some(blocks.word(value)?),
+                Ok(name) => *may_park |= MAKERS.contains(&name),
+                Err(_) => {}
+            }
+        }
         let mut found = HashMap::new();
-        let modules = blocks.word(interpreter.wrapping_add(layout.particulars.modules))?;
-        let Some(module) = looking.item(modules, "threading")? else { return Ok(found) };
+        let Some(module) = threading.filter(|module| *module != 0) else { return Ok(found) };
         let mut types = Types::default();
         if types.of(&looking, module)?.name != "module" {
             return Ok(found);
@@ -128,25 +145,6 @@ impl<M: MemoryReader> StackReader<M> {
             found.extend(read().ok().flatten());
         }
         Ok(found)
-    }
-
-    /// Whether a module is imported that makes greenlets or tasks. Where that cannot be told, one may be.
-    #[must_use]
-    pub fn may_park(&self) -> bool {
-        let Ok(states) = self.interpreter_states() else { return true };
-        states.into_iter().any(|state| self.imports_any(state, MAKERS).unwrap_or(true))
-    }
-
-    fn imports_any(&self, interpreter: u64, names: &[&str]) -> Result<bool, ReadError> {
-        let layout = self.interpreter().layout;
-        let version = self.interpreter().version;
-        let objects = objects::of(version.major, version.minor, layout.longer_head);
-        let blocks = Blocks::new(self.memory());
-        let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
-        let modules = blocks.word(interpreter.wrapping_add(layout.particulars.modules))?;
-        let imported = looking.entries(modules, MAX_MODULES)?;
-        let is_one = |key: u64| object::text(&blocks, &layout, key).is_ok_and(|name| names.contains(&&*name));
-        Ok(imported.len() >= MAX_MODULES || imported.iter().any(|(key, _)| is_one(*key)))
     }
 
     /// What is told of a thread.

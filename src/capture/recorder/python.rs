@@ -203,12 +203,6 @@ impl Python {
         self.reader.one_look();
     }
 
-    /// Whether there may be greenlets or tasks.
-    #[must_use]
-    pub fn may_park(&self) -> bool {
-        self.reader.may_park()
-    }
-
     /// All greenlets and tasks.
     pub fn census(&mut self, asked: &Asked<'_>) -> Census {
         self.reader.census(asked)
