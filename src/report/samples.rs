@@ -352,7 +352,7 @@ fn spinning(pid: i32) -> ProcessDiagnosis {
             on_cpu_share: Some(0.0),
             run_queue_share: Some(0.0),
             gil: Some("none".into()),
-            sleeping_in: Some("futex".into()),
+            sleeping_in: Some("waiting for work".into()),
         },
     ];
     judged

@@ -91,7 +91,7 @@ fn threads(page: &mut Page, threads: &[ThreadShare]) {
         facts.extend(thread.on_cpu_share.map(|share| format!("{} on a processor", percent(share))));
         facts.extend(thread.run_queue_share.map(|share| format!("{} in a run queue", percent(share))));
         facts.extend(thread.gil.as_ref().filter(|gil| *gil != "none").map(|gil| format!("GIL: {gil}")));
-        facts.extend(thread.sleeping_in.as_ref().map(|place| format!("sleeps in {place}")));
+        facts.extend(thread.sleeping_in.as_ref().map(|place| format!("asleep {place}")));
         let label = format!("thread {}", thread.tid);
         page.item(2, Tone::Plain, &label, 15, &format!("{}: {}", name(&thread.name), facts.join(", ")));
     }
