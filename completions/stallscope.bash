@@ -109,7 +109,7 @@ _stallscope() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif html" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -209,7 +209,7 @@ _stallscope() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif html" -- "${cur}"))
                     return 0
                     ;;
                 --output)

@@ -33,13 +33,14 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -s r -l rate -d 'Sam
 complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is read: proc (no stacks) or memory; neither stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
-complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form: text (default), json, ndjson, markdown, github, junit, sarif, html' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
 ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
 markdown\t'For a comment on a pull request'
 github\t'Annotations of a GitHub workflow'
 junit\t'A test for each process as XML, for GitLab, Jenkins and others'
-sarif\t'SARIF 2.1.0, for code scanning'"
+sarif\t'SARIF 2.1.0, for code scanning'
+html\t'A page for a browser, in one file'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l fail-on -d 'Exit code 1 for: warning, critical (default), never or verdicts (a,b)' -r
@@ -70,13 +71,14 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s r -l 
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is read: proc (no stacks) or memory; neither stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form: text (default), json, ndjson, markdown, github, junit, sarif, html' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
 ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
 markdown\t'For a comment on a pull request'
 github\t'Annotations of a GitHub workflow'
 junit\t'A test for each process as XML, for GitLab, Jenkins and others'
-sarif\t'SARIF 2.1.0, for code scanning'"
+sarif\t'SARIF 2.1.0, for code scanning'
+html\t'A page for a browser, in one file'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l fail-on -d 'Exit code 1 for: warning, critical (default), never or verdicts (a,b)' -r

@@ -74,6 +74,7 @@ Examples:
   stallscope diagnose --replay stall.cap -v       ... and judge it again, anywhere
   stallscope diagnose 4242 --fail-on hot_spin,deadlock || page-somebody
   stallscope diagnose 4242 --format junit -o junit.xml    for a pipeline
+  stallscope diagnose 4242 --format html -o stall.html    for a browser, in one file
 
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
     )]
@@ -262,8 +263,8 @@ pub struct DiagnoseArgs {
     /// Look at this process of the server only
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    /// Form: text (default), json, ndjson, markdown, github, junit, sarif, html
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text, hide_possible_values = true, hide_default_value = true)]
     pub format: ReportFormat,
     /// Write the report to a file (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
@@ -422,6 +423,8 @@ pub enum ReportFormat {
     Junit,
     /// SARIF 2.1.0, for code scanning
     Sarif,
+    /// A page for a browser, in one file
+    Html,
 }
 
 /// Form of an answer.

@@ -2,12 +2,12 @@
 
 mod tool;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tool::{Ran, assert_error, finish, run, tool};
+use tool::{Ran, assert_error, finish, run, skipped, start, tool};
 
 const CAPTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures");
 
@@ -180,4 +180,97 @@ fn many_reports_are_one_summary() {
     let failed = run(&["2147483646", "--format", "json"]).stdout;
     let piped = fed(&["merge", "-", text(&files[3]), "--format", "json"], failed.as_bytes());
     assert_eq!((piped.code, &piped.json()["missing"][0]["kind"]), (3, &"not_found".into()), "{piped:?}");
+}
+
+/// A committed capture with a name in it replaced, as plain lines.
+fn renamed(name: &str, from: &str, to: &str, folder: &Path) -> PathBuf {
+    let packed = std::fs::read(capture(name)).unwrap();
+    let mut lines = String::new();
+    flate2::read::MultiGzDecoder::new(&packed[..]).read_to_string(&mut lines).unwrap();
+    let quoted = serde_json::to_string(to).unwrap();
+    assert!(lines.contains(from), "{from} is not in {name}");
+    let place = folder.join("renamed.cap");
+    std::fs::write(&place, lines.replace(from, quoted.trim_matches('"'))).unwrap();
+    place
+}
+
+#[test]
+fn a_report_is_one_page_that_asks_nobody_for_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("report.html");
+    let spin = capture("modern-gevent-spin_watcher");
+    let args = ["--replay", text(&spin), "--format", "html"];
+    let ran = run(&[&args[..], &["-o", text(&place)]].concat());
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (1, "", ""));
+    let page = std::fs::read_to_string(&place).unwrap();
+    assert_eq!(page, run(&args).stdout, "the same capture gives the same page");
+    // What matters can be read without a script, and before anything else.
+    let head = page.split_once("<main>").unwrap().0.split_once("<header").unwrap().1;
+    for words in ["CRITICAL", "one_bad_worker", "its only worker: hot_spin", "gunicorn 27.0.1"] {
+        assert!(head.contains(words), "{words}: {head}");
+    }
+    let plain = page.split_once("<pre id=\"plain\">").unwrap().1.split_once("</pre>").unwrap().0;
+    assert!(plain.contains("What to do") && plain.contains("find who registered"), "{plain}");
+    // Nothing in it points outside: neither an address nor an element that would load one.
+    let own = page.replace("'http://www.w3.org/2000/svg'", "");
+    for outside in ["http://", "https://", "<link", "<img", "<iframe", "src=", "@import", "url("] {
+        assert!(!own.contains(outside), "{outside}");
+    }
+    let data = page.split_once("id=\"data\">").unwrap().1.split_once("</script>").unwrap().0;
+    let data: Value = serde_json::from_str(data).unwrap();
+    let document = run(&["--replay", text(&spin), "--format", "json"]).json();
+    assert_eq!(data["report"], document, "the page holds the report");
+    let lanes = data["timeline"]["lanes"].as_array().unwrap();
+    assert_eq!(lanes.len(), document["processes"].as_array().unwrap().len());
+    let worker = &document["processes"][1];
+    let lane = lanes.iter().find(|lane| lane["pid"] == worker["pid"]).unwrap();
+    let busy = lane["slices"].as_array().unwrap().iter().filter(|slice| slice[0].as_u64() > Some(900));
+    assert!(busy.count() > 40, "it spins all the time: {lane}");
+}
+
+/// A real browser makes the page, with a name in it that would like to be a script.
+#[test]
+fn a_browser_shows_the_page_and_runs_nothing_of_others() {
+    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|done| done.status.success()))
+    else {
+        return skipped("no Chromium is installed: the page was not shown by a browser");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let attack = "</script><img src=x onerror=\"document.title='owned'\"><b>";
+    let hostile = renamed("modern-gevent-cpu_python", "cpu_python", attack, folder.path());
+    let place = folder.path().join("report.html");
+    let ran = run(&["--replay", text(&hostile), "--format", "html", "-o", text(&place)]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let mut command = Command::new(browser);
+    command.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+    ]);
+    command.args(["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]);
+    command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
+    command.arg(format!("file://{}", place.display()));
+    let shown = finish(start(command));
+    assert_eq!(shown.code, 0, "{shown:?}");
+    // Neither an error of ours nor anything that the policy had to refuse.
+    let complaints: Vec<&str> = shown.stderr.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert_eq!(complaints, [] as [&str; 0]);
+    let page = shown.stdout.split_once("<script").unwrap().0;
+    assert!(page.contains("<title>all_blocked on "), "{page}");
+    for built in [
+        "class=\"card trouble critical\"",
+        "class=\"lane\"",
+        "class=\"frame f",
+        "id=\"process-",
+        "What to do",
+    ] {
+        assert!(page.contains(built), "{built} is missing: {page}");
+    }
+    assert!(page.contains("&lt;/script&gt;&lt;img src=x onerror="), "the name is shown: {page}");
+    assert!(!page.contains("<img") && !page.contains("<b></b>"), "{page}");
+    assert!(page.contains("<pre id=\"plain\" hidden="), "the plain text makes room: {page}");
 }
