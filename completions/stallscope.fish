@@ -142,11 +142,12 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -l color -d
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -s h -l help -d 'Print help'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -s h -l help -d 'Print help'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "up" -d 'Bring it up'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "down" -d 'Take it down'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "faults" -d 'List its faults and the verdict that each must get'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "validate" -d 'Prove the verdicts: run labelled scenarios, look at each, and score what is said'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "up" -d 'Bring it up'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "down" -d 'Take it down'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "faults" -d 'List its faults and the verdict that each must get'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "compare" -d 'The story: a server under its fault, then the same with other workers, and what changed'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "validate" -d 'Prove the verdicts: run labelled scenarios, look at each, and score what is said'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l stack -d 'Software that it runs on' -r -f -a "period\t'The versions of the time of the story'
 modern\t'Today\'s versions'
 builtin\t'What is installed, nothing fetched'"
@@ -166,6 +167,20 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -l format -d 'Form of the list' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l before -d 'Worker class of the first server' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l after -d 'Worker class of the second server' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l connections -d 'Connections that ask for the landing page again and again' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l stack -d 'Software that both run on' -r -f -a "period\t'The versions of the time of the story'
+modern\t'Today\'s versions'
+builtin\t'What is installed, nothing fetched'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: a document that schema/ describes'
+markdown\t'For a comment on a pull request'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l repeats -d 'How often each scenario is run' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l only -d 'Scenarios whose id contains this (`*` stands for anything)' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l set -d 'Which scenarios: those the rules were made with, those they have never seen, or all' -r -f -a "tune\t'Those the rules were made with'

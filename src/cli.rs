@@ -12,9 +12,11 @@ use crate::duration;
 use crate::report::exit::FailOn;
 use crate::report::style::ColorWhen;
 
+mod compare;
 mod diff;
 mod merge;
 
+pub use compare::PortalCompareArgs;
 pub use diff::{DiffArgs, SummaryFormat};
 pub use merge::MergeArgs;
 
@@ -176,6 +178,7 @@ Examples:
   stallscope portal faults
   stallscope portal up --worker-class gevent --fault spin_watcher
   stallscope portal down
+  stallscope portal compare
   stallscope portal validate --quick"
     )]
     Portal {
@@ -479,6 +482,22 @@ Examples:
         after_help = "Examples:\n  stallscope portal faults\n  stallscope portal faults --format json"
     )]
     Faults(PortalFaultsArgs),
+    /// The story: a server under its fault, then the same with other workers, and what changed
+    ///
+    /// Brings up one worker of the first class under the fault, loads and looks; then the same with the second class, the
+    /// same requests and the same load; then shows the two reports side by side, with throughput and latency.
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope portal compare                        gevent under its fault, then gthread
+  stallscope portal compare block_upstream
+  stallscope portal compare cpu_python --before gevent --after sync --format markdown
+
+Exit status: 0 not worse, 1 worse, 2 wrong usage, 3 a server could not be brought up or looked at,
+130/143 interrupted"
+    )]
+    Compare(PortalCompareArgs),
     /// Prove the verdicts: run labelled scenarios, look at each, and score what is said
     ///
     /// Each scenario brings up a server with a known fault or with none, waits until the fault shows, looks as

@@ -274,3 +274,36 @@ fn a_browser_shows_the_page_and_runs_nothing_of_others() {
     assert!(!page.contains("<img") && !page.contains("<b></b>"), "{page}");
     assert!(page.contains("<pre id=\"plain\" hidden="), "the plain text makes room: {page}");
 }
+
+/// A loop that a driver blocks answers nobody; the same code with threads does. Neither needs a quiet machine to show.
+#[test]
+fn the_story_before_and_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tool(&["portal", "compare", "block_upstream", "--format", "json"]);
+    command.env("TMPDIR", folder.path());
+    let ran = finish(start(command));
+    if ran.code == 3 && ran.stdout.contains("cannot be installed") {
+        return skipped("the portal's software cannot be installed: the story was not compared");
+    }
+    let document = ran.json();
+    assert_obeys("diff-v1.json", &document);
+    assert_eq!((ran.code, &document["change"]), (0, &"better".into()), "{ran:?}");
+    assert_eq!(
+        [&document["before"]["worker_class"], &document["after"]["worker_class"]],
+        ["gevent", "gthread"]
+    );
+    assert_eq!(document["gone"][0]["code"], "loop_blocked_off_cpu", "{document:#}");
+    let load = &document["load"];
+    assert_eq!((&load["before"]["answers"], &load["before"]["p50_ms"]), (&0.into(), &Value::Null), "{load}");
+    assert!(load["after"]["answers"].as_u64() > Some(0) && load["after"]["p99_ms"].is_number(), "{load}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "files were left");
+    assert!(!running(folder.path()), "a server was left");
+}
+
+/// Whether a process works in a folder or below it.
+fn running(folder: &Path) -> bool {
+    let places = std::fs::read_dir("/proc").unwrap().flatten();
+    places
+        .filter_map(|place| std::fs::read_link(place.path().join("cwd")).ok())
+        .any(|cwd| cwd.starts_with(folder))
+}

@@ -183,6 +183,7 @@ fn every_help_fits_one_screen_and_shows_examples() {
         "portal up",
         "portal down",
         "portal faults",
+        "portal compare",
         "portal validate",
         "demo",
         "generate",

@@ -1,5 +1,6 @@
 //! Short scripts that connect the rooms, one per verb.
 
+pub mod compare;
 pub mod complete;
 pub mod completions;
 pub mod demo;
