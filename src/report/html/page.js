@@ -26,7 +26,7 @@ function advice(process) {
     item.expected_effect && el('p', '', el('b', '', 'then '), item.expected_effect),
     item.risk && el('p', 'risk', el('b', '', 'risk '), item.risk),
     item.why.length > 0 && el('p', 'faint', 'because of ' + item.why.join(', ') + ' · ' + item.id)));
-  return items.length ? [el('h4', '', 'What to do'), el('ol', 'advice', items)] : [];
+  return items.length ? [el('h3', '', 'What to do'), el('ol', 'advice', items)] : [];
 }
 
 function evidence(title, items) {
@@ -35,7 +35,7 @@ function evidence(title, items) {
     const measured = item.value === null ? '' : number(item.value) + (item.op && item.threshold !== null ? ' ' + item.op + ' ' + number(item.threshold) : '');
     return [el('b', '', item.id), el('span', '', item.observed), el('span', 'mono', measured), el('span', 'mono faint', item.source)];
   });
-  return [el('h4', '', title), table('evidence', ['', 'seen', 'measured', 'where'], rows)];
+  return [el('h3', '', title), table('evidence', ['', 'seen', 'measured', 'where'], rows)];
 }
 
 function trouble(group, place) {
@@ -46,13 +46,13 @@ function trouble(group, place) {
   const against = [...evidence('Evidence', process.evidence), ...evidence('Against it', process.counter_evidence)];
   if (process.runner_up) {
     const { runner_up: next } = process;
-    against.push(el('h4', '', 'Next best'), el('p', '', code(next.code), ', ' + next.margin.toFixed(2) + ' behind: ' + next.rejected_because.join('; ')));
+    against.push(el('h3', '', 'Next best'), el('p', '', code(next.code), ', ' + next.margin.toFixed(2) + ' behind: ' + next.rejected_because.join('; ')));
   }
   if (process.what_would_change.length) {
-    against.push(el('h4', '', 'Would change the verdict'), el('ul', '', process.what_would_change.map((text) => el('li', '', text))));
+    against.push(el('h3', '', 'Would change the verdict'), el('ul', '', process.what_would_change.map((text) => el('li', '', text))));
   }
   return el('section', 'card trouble ' + tone(verdict.severity),
-    el('h3', '', badge(verdict.severity), ' ', el('span', 'mono', name), ' ', el('span', 'faint', who)),
+    el('h2', '', badge(verdict.severity), ' ', el('span', 'mono', name), ' ', el('span', 'faint', who)),
     el('p', 'lead', verdict.summary),
     verdict.culprit && el('p', 'culprit', el('span', 'faint', 'in '), code(culprit(verdict.culprit))),
     advice(process),
@@ -63,7 +63,7 @@ function trouble(group, place) {
 function findings(process) {
   if (!process.findings.length) return [];
   const items = process.findings.map((item) => el('li', '', badge(item.severity), ' ', el('b', '', item.code), ': ' + item.text));
-  return [el('h4', '', 'Also found'), el('ul', 'plain', items)];
+  return [el('h3', '', 'Also found'), el('ul', 'plain', items)];
 }
 
 function overview() {
@@ -89,7 +89,7 @@ function budget(process) {
     return [el('span', '', el('i', 'swatch p-' + name), words), el('span', 'mono', percent(share(process, name))), el('span', 'faint', sampled), el('span', 'faint mono', interval)];
   });
   return [
-    el('h4', '', 'Where its time went'),
+    el('h3', '', 'Where its time went'),
     lane(process, 'lane tall') ? [lane(process, 'lane tall'), axis()] : bar(process),
     table('budget', ['', 'share', 'from', '95 % interval'], rows),
   ];
@@ -113,14 +113,14 @@ function threads(process) {
   if (!process.threads.length) return [];
   const part = (value) => el('span', 'mono', value === null ? '-' : percent(value));
   const rows = process.threads.map((thread) => [el('span', 'mono', thread.tid), thread.name, thread.state, part(thread.on_cpu_share), part(thread.run_queue_share), thread.gil || '', thread.sleeping_in || '']);
-  return [el('h4', '', 'Threads'), table('threads', ['tid', 'name', 'state', 'on a processor', 'in the queue', 'GIL', 'asleep in'], rows)];
+  return [el('h3', '', 'Threads'), table('threads', ['tid', 'name', 'state', 'on a processor', 'in the queue', 'GIL', 'asleep in'], rows)];
 }
 
 function waiting(process) {
   const items = process.tasks ? process.tasks.longest_waiting : [];
   if (!items.length) return [];
   const rows = items.map((item) => [el('span', 'mono', count(item.count)), item.kind, item.name, item.frames.length ? code(frameName(item.frames[0]) + ' (' + framePlace(item.frames[0]) + ')') : '']);
-  return [el('h4', '', 'What waits in it'), table('threads', ['how many', 'kind', 'name', 'where'], rows)];
+  return [el('h3', '', 'What waits in it'), table('threads', ['how many', 'kind', 'name', 'where'], rows)];
 }
 
 function details(process) {
@@ -129,7 +129,7 @@ function details(process) {
   const title = el('span', '', badge(verdict.severity), ' ', el('b', '', process.role + ' ' + pid(process)), ' ', el('span', 'mono', verdict.code), ' ', el('span', 'faint', verdict.summary));
   const folded = fold(title, !isFine(process) && processes.length <= 12,
     signs(process), budget(process),
-    picture ? [el('h4', '', 'Its stacks (choose a frame to enlarge it)'), picture] : el('p', 'faint', 'No stacks were read of it.'),
+    picture ? [el('h3', '', 'Its stacks (choose a frame to enlarge it)'), picture] : el('p', 'faint', 'No stacks were read of it.'),
     isFine(process) ? findings(process) : [], threads(process), waiting(process));
   folded.id = detailsOf(process);
   folded.classList.add('process');
