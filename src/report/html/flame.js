@@ -60,9 +60,7 @@ function flame(process) {
       button.style.top = row * 1.45 + 'rem';
       button.title = visible(node.name + '\n' + node.place + '\n' + percent(node.weight / root.weight));
       button.addEventListener('click', () => {
-        draw(isZoomed ? [] : node.path);
-        const again = rows.querySelector('.zoomed') || rows.querySelector('.frame');
-        if (again) again.focus({ preventScroll: true });
+        redraw(isZoomed ? [] : node.path);
       });
       for (const when of ['mouseenter', 'focus']) button.addEventListener(when, () => tell(node));
       rows.append(button);
@@ -91,9 +89,15 @@ function flame(process) {
     spread(node, zoomed, 0, 1 / node.weight, row);
     rows.style.height = depth * 1.45 + 'rem';
   };
+  // The frame that had the focus is gone; whoever came by keyboard goes on from the one in its place.
+  const redraw = (zoomed) => {
+    draw(zoomed);
+    const again = rows.querySelector('.zoomed') || rows.querySelector('.frame');
+    if (again) again.focus({ preventScroll: true });
+  };
   draw([]);
   rows.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape') draw([]);
+    if (event.key === 'Escape') redraw([]);
   });
   return el('figure', 'stacks', el('div', 'deep', rows), told);
 }

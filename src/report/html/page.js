@@ -6,6 +6,9 @@ const rank = (process) => ORDER.indexOf(tone(process.verdict.severity));
 const isFine = (process) => tone(process.verdict.severity) === 'info';
 const detailsOf = (process) => 'process-' + Number(process.pid);
 
+/** Up to so many processes in trouble, all of them are unfolded at first. */
+const SHOWN_DETAILS = 8;
+
 /** Troubles whose evidence is unfolded at first. */
 const SHOWN_EVIDENCE = 3;
 
@@ -127,7 +130,7 @@ function details(process) {
   const picture = flame(process);
   const { verdict } = process;
   const title = el('span', '', badge(verdict.severity), ' ', el('b', '', process.role + ' ' + pid(process)), ' ', el('span', 'mono', verdict.code), ' ', el('span', 'faint', verdict.summary));
-  const folded = fold(title, !isFine(process) && processes.length <= 12,
+  const folded = fold(title, !isFine(process) && processes.filter((one) => !isFine(one)).length <= SHOWN_DETAILS,
     signs(process), budget(process),
     picture ? [el('h3', '', 'Its stacks (choose a frame to enlarge it)'), picture] : el('p', 'faint', 'No stacks were read of it.'),
     isFine(process) ? findings(process) : [], threads(process), waiting(process));
