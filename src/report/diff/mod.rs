@@ -1,6 +1,6 @@
 //! Two reports side by side: what changed between them, and whether it became worse.
 //!
-//! The document and how it comes about ([`compare()`], [`build`]); [`text`] and [`markdown`] show it. Pure: it takes two
+//! The document and how it comes about ([`compare()`]); [`text`] and [`markdown`] show it. Pure: it takes two
 //! reports that were read ([`super::received`]) and judges no process again. Processes are other ones after a restart, so
 //! they are counted by role and verdict; only where pid and start time say that it is the same one is it followed.
 
