@@ -22,6 +22,9 @@ _stallscope() {
             stallscope,diagnose)
                 cmd="stallscope__subcmd__diagnose"
                 ;;
+            stallscope,diff)
+                cmd="stallscope__subcmd__diff"
+                ;;
             stallscope,doctor)
                 cmd="stallscope__subcmd__doctor"
                 ;;
@@ -31,11 +34,17 @@ _stallscope() {
             stallscope,generate)
                 cmd="stallscope__subcmd__generate"
                 ;;
+            stallscope,merge)
+                cmd="stallscope__subcmd__merge"
+                ;;
             stallscope,portal)
                 cmd="stallscope__subcmd__portal"
                 ;;
             stallscope,top)
                 cmd="stallscope__subcmd__top"
+                ;;
+            stallscope__subcmd__portal,compare)
+                cmd="stallscope__subcmd__portal__subcmd__compare"
                 ;;
             stallscope__subcmd__portal,down)
                 cmd="stallscope__subcmd__portal__subcmd__down"
@@ -56,7 +65,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor top portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor top diff merge portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -103,7 +112,7 @@ _stallscope() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif html" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -203,7 +212,7 @@ _stallscope() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json ndjson markdown github junit sarif html" -- "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -219,6 +228,36 @@ _stallscope() {
                     return 0
                     ;;
                 --fail-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        stallscope__subcmd__diff)
+            opts="-o -h --format --output --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -311,13 +350,93 @@ _stallscope() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        stallscope__subcmd__portal)
-            opts="-h --help up down faults validate"
+        stallscope__subcmd__merge)
+            opts="-o -h --format --output --fail-on --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --fail-on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        stallscope__subcmd__portal)
+            opts="-h --help up down faults compare validate"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        stallscope__subcmd__portal__subcmd__compare)
+            opts="-o -h --before --after --connections --stack --format --output --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --before)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connections)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stack)
+                    COMPREPLY=($(compgen -W "period modern builtin" -- "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json markdown" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -533,7 +652,7 @@ _stallscope_with_servers() {
     _stallscope "$@"
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
-            demo|diagnose|doctor|dump|generate|portal|top) verb="$word"; break ;;
+            demo|diagnose|diff|doctor|dump|generate|merge|portal|top) verb="$word"; break ;;
         esac
     done
     case "$verb" in

@@ -30,24 +30,25 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l replay -d 'A save
 complete -c stallscope -n "__fish_stallscope_needs_command" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l max-duration -d 'How far an undecided look may go on' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is read: proc (no stacks) or memory; neither stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
-complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form: text (default), json, ndjson, markdown, github, junit, sarif, html' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
 ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
 markdown\t'For a comment on a pull request'
 github\t'Annotations of a GitHub workflow'
 junit\t'A test for each process as XML, for GitLab, Jenkins and others'
-sarif\t'SARIF 2.1.0, for code scanning'"
+sarif\t'SARIF 2.1.0, for code scanning'
+html\t'A page for a browser, in one file'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_needs_command" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
-complete -c stallscope -n "__fish_stallscope_needs_command" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
-complete -c stallscope -n "__fish_stallscope_needs_command" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l fail-on -d 'Exit code 1 for: warning, critical (default), never or verdicts (a,b)' -r
+complete -c stallscope -n "__fish_stallscope_needs_command" -l color -d 'Colour: auto (respects `NO_COLOR`), always or never' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l show-values -d 'Show passwords and keys in command lines'
-complete -c stallscope -n "__fish_stallscope_needs_command" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l redact -d 'Pseudonyms for hosts, peers, homes, sockets and arguments'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
@@ -56,6 +57,8 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Sa
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "dump" -d 'Show every stack now: threads, greenlets, asyncio tasks, running and suspended'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "doctor" -d 'Say what may be read here, what not, why, and what opens it'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "top" -d 'Live view of a server and its workers'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "diff" -d 'Two reports side by side: what became better, what worse'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "merge" -d 'One summary of many reports: which hosts are bad, and what they have in common'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
@@ -65,24 +68,25 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l repla
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l max-duration -d 'How far an undecided look may go on' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is read: proc (no stacks) or memory; neither stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
 memory\t'Also read the target\'s memory: stacks'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form of the report' -r -f -a "text\t'For people'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form: text (default), json, ndjson, markdown, github, junit, sarif, html' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
 ndjson\t'The same as a JSON object for each line: schema/ndjson-v1.json'
 markdown\t'For a comment on a pull request'
 github\t'Annotations of a GitHub workflow'
 junit\t'A test for each process as XML, for GitLab, Jenkins and others'
-sarif\t'SARIF 2.1.0, for code scanning'"
+sarif\t'SARIF 2.1.0, for code scanning'
+html\t'A page for a browser, in one file'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s o -l output -d 'Write the report to a file (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l save -d 'Keep what was seen, to be replayed anywhere' -r -F
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l fail-on -d 'Exit code 1 for: warning, critical (default), never or verdicts (a,b)' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l color -d 'Colour: auto (respects `NO_COLOR`), always or never' -r -f -a "auto\t'On a terminal'
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-values -d 'Show passwords and keys in command lines'
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l redact -d 'Pseudonyms for hosts, peers, homes, sockets and arguments'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
@@ -121,11 +125,29 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l size -d 'S
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l ascii -d 'Use ASCII only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l show-values -d 'Show passwords and keys in command lines'
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s h -l help -d 'Print help'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -s h -l help -d 'Print help'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "up" -d 'Bring it up'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "down" -d 'Take it down'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "faults" -d 'List its faults and the verdict that each must get'
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "validate" -d 'Prove the verdicts: run labelled scenarios, look at each, and score what is said'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diff" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: a document that schema/ describes'
+markdown\t'For a comment on a pull request'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diff" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand diff" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diff" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: a document that schema/ describes'
+markdown\t'For a comment on a pull request'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -l fail-on -d 'What gives exit code 1: warning, critical, never, or verdicts joined by commas' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "up" -d 'Bring it up'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "down" -d 'Take it down'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "faults" -d 'List its faults and the verdict that each must get'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "compare" -d 'The story: a server under its fault, then the same with other workers, and what changed'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "validate" -d 'Prove the verdicts: run labelled scenarios, look at each, and score what is said'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from up" -l stack -d 'Software that it runs on' -r -f -a "period\t'The versions of the time of the story'
 modern\t'Today\'s versions'
 builtin\t'What is installed, nothing fetched'"
@@ -145,6 +167,20 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -l format -d 'Form of the list' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l before -d 'Worker class of the first server' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l after -d 'Worker class of the second server' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l connections -d 'Connections that ask for the landing page again and again' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l stack -d 'Software that both run on' -r -f -a "period\t'The versions of the time of the story'
+modern\t'Today\'s versions'
+builtin\t'What is installed, nothing fetched'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: a document that schema/ describes'
+markdown\t'For a comment on a pull request'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l repeats -d 'How often each scenario is run' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l only -d 'Scenarios whose id contains this (`*` stands for anything)' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l set -d 'Which scenarios: those the rules were made with, those they have never seen, or all' -r -f -a "tune\t'Those the rules were made with'
@@ -172,8 +208,8 @@ function __fish_stallscope_servers
     command stallscope __complete $argv[1] 2>/dev/null
 end
 complete -c stallscope -n "__fish_stallscope_needs_command" -f -k -a "(__fish_stallscope_servers pids)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top" -l only -x -k -a "(__fish_stallscope_servers members)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose diff doctor dump generate merge portal top" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose diff doctor dump generate merge portal top" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l port -x -k -a "(__fish_stallscope_servers ports)"

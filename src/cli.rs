@@ -12,6 +12,14 @@ use crate::duration;
 use crate::report::exit::FailOn;
 use crate::report::style::ColorWhen;
 
+mod compare;
+mod diff;
+mod merge;
+
+pub use compare::PortalCompareArgs;
+pub use diff::{DiffArgs, SummaryFormat};
+pub use merge::MergeArgs;
+
 /// Says what is wrong with each worker of a running server, without stopping it
 ///
 /// Looks at the server from outside for three seconds and names, for each worker, what is wrong, the evidence, the
@@ -68,6 +76,7 @@ Examples:
   stallscope diagnose --replay stall.cap -v       ... and judge it again, anywhere
   stallscope diagnose 4242 --fail-on hot_spin,deadlock || page-somebody
   stallscope diagnose 4242 --format junit -o junit.xml    for a pipeline
+  stallscope diagnose 4242 --format html -o stall.html    for a browser, in one file
 
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
     )]
@@ -124,6 +133,42 @@ Examples:
 Keys: ? shows them all, q quits. Without a terminal: stallscope diagnose"
     )]
     Top(TopArgs),
+    /// Two reports side by side: what became better, what worse
+    ///
+    /// Takes reports (--format json) or captures (--save). Processes are counted by role and verdict; only the same
+    /// process, by pid and start time, is followed.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        after_help = "\
+Examples:
+  stallscope diff gevent.json gthread.json
+  stallscope diff before.cap after.cap            captures, judged by today's rules
+  stallscope 4242 --format json | stallscope diff before.json -
+  stallscope diff before.json after.json --format markdown | gh pr comment 7 -F -
+
+Exit status: 0 not worse, 1 worse (the server's verdict is more severe, or more workers are critical),
+2 wrong usage, 3 a report cannot be read"
+    )]
+    Diff(DiffArgs),
+    /// One summary of many reports: which hosts are bad, and what they have in common
+    ///
+    /// Counts verdicts on each host and over all of them, names the worst, and finds the backends and the code that
+    /// several hosts blame. Reports are read one by one, so there may be hundreds.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        after_help = "\
+Examples:
+  stallscope merge reports/*.json
+  cat reports/*.json | stallscope merge -          standard input holds any number of them
+  stallscope merge reports/*.json --format json | jq '.upstreams[0]'
+  stallscope merge reports/*.json --fail-on warning
+
+Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 a report was missing or could not be read,
+4 undecided"
+    )]
+    Merge(MergeArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,
@@ -133,6 +178,7 @@ Examples:
   stallscope portal faults
   stallscope portal up --worker-class gevent --fault spin_watcher
   stallscope portal down
+  stallscope portal compare
   stallscope portal validate --quick"
     )]
     Portal {
@@ -214,14 +260,14 @@ pub struct DiagnoseArgs {
     /// Samples per second
     #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     pub rate: u32,
-    /// The most that is done to the target; neither level stops it
-    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
+    /// The most that is read: proc (no stacks) or memory; neither stops it
+    #[arg(long, value_enum, default_value_t = LevelArg::Memory, hide_possible_values = true, hide_default_value = true)]
     pub level: LevelArg,
     /// Look at this process of the server only
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    /// Form: text (default), json, ndjson, markdown, github, junit, sarif, html
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text, hide_possible_values = true, hide_default_value = true)]
     pub format: ReportFormat,
     /// Write the report to a file (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
@@ -229,16 +275,16 @@ pub struct DiagnoseArgs {
     /// Keep what was seen, to be replayed anywhere
     #[arg(long, value_name = "CAPTURE", conflicts_with = "replay")]
     pub save: Option<PathBuf>,
-    /// What gives exit code 1: warning, critical, never, or verdicts joined by commas
-    #[arg(long, value_name = "WHAT", default_value = "critical")]
+    /// Exit code 1 for: warning, critical (default), never or verdicts (a,b)
+    #[arg(long, value_name = "WHAT", default_value = "critical", hide_default_value = true)]
     pub fail_on: FailOn,
-    /// When to colour (`NO_COLOR` is respected)
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
+    /// Colour: auto (respects `NO_COLOR`), always or never
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto, hide_possible_values = true)]
     pub color: ColorArg,
     /// Show passwords and keys in command lines
     #[arg(long)]
     pub show_values: bool,
-    /// Replace names of hosts, peers, homes, sockets and arguments by pseudonyms
+    /// Pseudonyms for hosts, peers, homes, sockets and arguments
     #[arg(long, conflicts_with = "show_values")]
     pub redact: bool,
     /// Say the verdicts only
@@ -380,6 +426,8 @@ pub enum ReportFormat {
     Junit,
     /// SARIF 2.1.0, for code scanning
     Sarif,
+    /// A page for a browser, in one file
+    Html,
 }
 
 /// Form of an answer.
@@ -434,6 +482,22 @@ Examples:
         after_help = "Examples:\n  stallscope portal faults\n  stallscope portal faults --format json"
     )]
     Faults(PortalFaultsArgs),
+    /// The story: a server under its fault, then the same with other workers, and what changed
+    ///
+    /// Brings up one worker of the first class under the fault, loads and looks; then the same with the second class, the
+    /// same requests and the same load; then shows the two reports side by side, with throughput and latency.
+    #[command(
+        max_term_width = 100,
+        after_help = "\
+Examples:
+  stallscope portal compare                        gevent under its fault, then gthread
+  stallscope portal compare block_upstream
+  stallscope portal compare cpu_python --before gevent --after sync --format markdown
+
+Exit status: 0 not worse, 1 worse, 2 wrong usage, 3 a server could not be brought up or looked at,
+130/143 interrupted"
+    )]
+    Compare(PortalCompareArgs),
     /// Prove the verdicts: run labelled scenarios, look at each, and score what is said
     ///
     /// Each scenario brings up a server with a known fault or with none, waits until the fault shows, looks as

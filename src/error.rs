@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Gone,
     /// A capture cannot be read.
     BadCapture,
+    /// A report cannot be read.
+    BadReport,
     /// A file cannot be written or read.
     Io,
     /// The reference portal cannot be brought up.

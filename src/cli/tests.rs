@@ -147,6 +147,29 @@ fn the_live_view_takes_the_same_targets_and_its_own_options() {
 }
 
 #[test]
+fn reports_are_compared_in_pairs_and_summed_up_in_any_number() {
+    let Some(Verb::Diff(diff)) = typed("stallscope diff a.json - --format markdown").unwrap().verb else {
+        panic!("not diff");
+    };
+    assert_eq!((diff.before, diff.after), (PathBuf::from("a.json"), PathBuf::from("-")));
+    assert_eq!(diff.format, SummaryFormat::Markdown);
+    let Some(Verb::Merge(merge)) = typed("stallscope merge a b c --fail-on never").unwrap().verb else {
+        panic!("not merge");
+    };
+    assert_eq!((merge.reports.len(), merge.fail_on), (3, FailOn::Never));
+    for line in [
+        "stallscope diff a.json",
+        "stallscope diff a b c",
+        "stallscope diff a b --format html",
+        "stallscope merge",
+        "stallscope merge --format json",
+        "stallscope merge a --fail-on hotspin",
+    ] {
+        refused(line);
+    }
+}
+
+#[test]
 fn every_help_fits_one_screen_and_shows_examples() {
     let verbs = [
         "",
@@ -154,10 +177,13 @@ fn every_help_fits_one_screen_and_shows_examples() {
         "dump",
         "top",
         "doctor",
+        "diff",
+        "merge",
         "portal",
         "portal up",
         "portal down",
         "portal faults",
+        "portal compare",
         "portal validate",
         "demo",
         "generate",

@@ -107,7 +107,8 @@ fn options(stack: Stack, class: &str, dir: std::path::PathBuf) -> Options {
     }
 }
 
-fn tempdir() -> Result<std::path::PathBuf> {
+/// A folder of its own.
+pub(super) fn tempdir() -> Result<std::path::PathBuf> {
     let template = std::env::temp_dir().join("stallscope-demo-XXXXXX");
     nix::unistd::mkdtemp(&template).map_err(|e| {
         Error::new(crate::error::ErrorKind::Portal, "no folder can be made for the portal", e.to_string())

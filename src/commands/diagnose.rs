@@ -14,6 +14,7 @@ use crate::capture::writer::{CaptureFile, CaptureWriter};
 use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
 use crate::diagnose::model::{Code, Connections, ProcessDiagnosis, Severity};
+use crate::diagnose::timeline::Timeline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
@@ -54,7 +55,8 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     if let (Some(redactor), Some(root)) = (&mut redactor, &mut root) {
         *root = redactor.path(root);
     }
-    output.write(&report::render(&report, form(args, root.as_deref())))?;
+    let timeline = (args.format == ReportFormat::Html).then(|| diagnose::timeline::timeline(&capture));
+    output.write(&report::render(&report, form(args, root.as_deref(), timeline.as_ref())))?;
     if args.format == ReportFormat::Github {
         pipeline::append_summary(&report);
     }
@@ -64,7 +66,7 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     Ok(report.exit.code)
 }
 
-fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>) -> Form<'a> {
+fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>, timeline: Option<&'a Timeline>) -> Form<'a> {
     match args.format {
         ReportFormat::Json => Form::Json,
         ReportFormat::Ndjson => Form::Ndjson,
@@ -72,6 +74,7 @@ fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>) -> Form<'a> {
         ReportFormat::Github => Form::Github { root },
         ReportFormat::Junit => Form::Junit { fail_on: &args.fail_on, root },
         ReportFormat::Sarif => Form::Sarif { root },
+        ReportFormat::Html => Form::Html { timeline },
         ReportFormat::Text => {
             let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
             let place = if to_file { Place::file() } else { Place::stdout() };

@@ -106,6 +106,8 @@ fn our_sections(name: &str, examples: &str) -> Roff {
     page.control("SH", ["EXIT STATUS"]);
     let codes: &[(&str, &str)] = match name {
         "stallscope-doctor" => &DOCTOR_EXIT_STATUS,
+        "stallscope-diff" | "stallscope-portal-compare" => &DIFF_EXIT_STATUS,
+        "stallscope-merge" => &MERGE_EXIT_STATUS,
         "stallscope-portal-validate" => &VALIDATE_EXIT_STATUS,
         _ => &EXIT_STATUS,
     };
@@ -168,6 +170,24 @@ const DOCTOR_EXIT_STATUS: [(&str, &str); 3] = [
         "3",
         "No diagnosis is possible: the process is gone, dead, hidden or the kernel's own. The report says which.",
     ),
+];
+
+const DIFF_EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "It did not become worse. Where a verdict is not known, as far as is known."),
+    ("1", "It became worse: the verdict of the server is more severe, or more workers are critical."),
+    ("2", "Wrong usage."),
+    ("3", "A report is missing: it cannot be read, or the look that should have given it failed."),
+];
+
+const MERGE_EXIT_STATUS: [(&str, &str); 5] = [
+    ("0", "All reports were read, and nothing in them is at or above --fail-on."),
+    ("1", "A finding at or above --fail-on in one of them."),
+    ("2", "Wrong usage."),
+    (
+        "3",
+        "Nothing was found, but a report could not be read or its look had failed. The summary says which.",
+    ),
+    ("4", "Every verdict is unknown."),
 ];
 
 const VALIDATE_EXIT_STATUS: [(&str, &str); 5] = [

@@ -1,14 +1,18 @@
 //! Short scripts that connect the rooms, one per verb.
 
+pub mod compare;
 pub mod complete;
 pub mod completions;
 pub mod demo;
 pub mod diagnose;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod generate;
+pub mod merge;
 mod pipeline;
 pub mod portal;
+mod reports;
 pub mod top;
 pub mod validate;
 
@@ -61,6 +65,8 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Verb::Dump(args)) => dump::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Top(args)) => top::run(&args),
+        Some(Verb::Diff(args)) => diff::run(&args),
+        Some(Verb::Merge(args)) => merge::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Verb::Portal { action }) => portal::run(action),
         Some(Verb::Demo(args)) => demo::run(&args),

@@ -30,6 +30,7 @@ pub fn run(action: PortalAction) -> Result<u8> {
         PortalAction::Up(args) => up(&args),
         PortalAction::Down(args) => down(args.dir.as_deref()),
         PortalAction::Faults(args) => list(&args),
+        PortalAction::Compare(args) => super::compare::run(&args),
         PortalAction::Validate(args) => super::validate::run(&args),
     }
 }

@@ -23,6 +23,7 @@ pub mod sockets;
 pub mod stack;
 pub mod summary;
 pub mod thresholds;
+pub mod timeline;
 pub mod view;
 
 use foldhash::HashMap;

@@ -63,7 +63,7 @@ fn attacked(text: &str) -> Report {
     build(&capture, &diagnosis, exit)
 }
 
-const FORMS: [&str; 7] = ["text", "json", "ndjson", "markdown", "github", "junit", "sarif"];
+const FORMS: [&str; 8] = ["text", "json", "ndjson", "markdown", "github", "junit", "sarif", "html"];
 
 fn shown(text: &str, form: &str) -> String {
     let fail_on = FailOn::default();
@@ -76,6 +76,7 @@ fn shown(text: &str, form: &str) -> String {
         "github" => Form::Github { root },
         "junit" => Form::Junit { fail_on: &fail_on, root },
         "sarif" => Form::Sarif { root },
+        "html" => Form::Html { timeline: None },
         other => panic!("{other}"),
     };
     render(&attacked(text), form)
@@ -321,6 +322,83 @@ fn markdown_code_span_end() {
     }
 }
 
+/// The tags of a page as a browser's tokenizer sees them: a script and a style end at their own end tag only.
+fn tags(html: &str) -> Vec<&str> {
+    let mut tags = Vec::new();
+    let mut rest = html;
+    while let Some((_, behind)) = rest.split_once('<') {
+        let end = behind.find('>').unwrap_or(behind.len());
+        let tag = &behind[..end];
+        tags.push(tag);
+        rest = &behind[end..];
+        let name = tag.split_whitespace().next().unwrap_or_default();
+        if ["script", "style"].contains(&name) {
+            let end = rest.find(&format!("</{name}")).unwrap_or_else(|| panic!("{name} never ends"));
+            assert!(!rest[..end].contains("<!--"), "a script in a comment ends elsewhere");
+            rest = &rest[end..];
+        }
+    }
+    tags
+}
+
+/// The data of a page, as its script reads it.
+fn data(html: &str) -> serde_json::Value {
+    let (_, behind) = html.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    serde_json::from_str(behind.split_once("</script>").unwrap().0).unwrap()
+}
+
+/// How many tags a page of ours has, whatever its texts are.
+static HTML_TAGS: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| tags(&shown("x", "html")).len());
+
+const HTML: [&str; 8] = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    "</style></title></pre><img src=x onerror=alert(1)>",
+    "\" onload=\"alert(1)",
+    "' autofocus onfocus='x",
+    "{{script}}{{data}}{{style_hash}}",
+    "&lt;script&gt;&#60;b>",
+    "]]><svg/onload=alert(1)>\u{2028}</SCRIPT >",
+];
+
+#[test]
+fn html_tags() {
+    let harmless = shown("harmless", "html");
+    for attack in HTML {
+        let html = shown(attack, "html");
+        assert_eq!(tags(&html), tags(&harmless), "{attack}");
+        assert_eq!(data(&html)["report"]["host"]["hostname"], attack, "it is still readable");
+        assert!(html.contains("&lt;/script&gt;") || !attack.starts_with("</script"), "{attack}");
+    }
+}
+
+#[test]
+fn html_policy() {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let sha = |text: &str| {
+        let digest = sha2::Sha256::digest(text.as_bytes());
+        format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(digest))
+    };
+    for attack in HTML {
+        let html = shown(attack, "html");
+        let between = |start: &str, end: &str| {
+            assert_eq!(html.matches(start).count(), 1, "{attack}: {start}");
+            html.split_once(start).unwrap().1.split_once(end).unwrap().0.to_owned()
+        };
+        let policy = between("<meta http-equiv=\"Content-Security-Policy\" content=\"", "\">");
+        let (style, script) = (between("<style>", "</style>"), between("<script>", "</script>"));
+        // Nothing is permitted but what we have written ourselves, to the byte.
+        let wanted = format!(
+            "default-src 'none'; style-src {}; script-src {}; base-uri 'none'; form-action 'none'",
+            sha(&style),
+            sha(&script)
+        );
+        assert_eq!(policy, wanted);
+        assert!(html.find("Content-Security-Policy") < html.find("<style>"), "the policy comes first");
+    }
+}
+
 #[test]
 fn json_string_end() {
     let attack = "\"},{\"level\":\"none\"\\";
@@ -364,6 +442,9 @@ proptest::proptest! {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
         }
         proptest::prop_assert_eq!(shown(&text, "github").lines().count(), 3);
+        let page = shown(&text, "html");
+        proptest::prop_assert_eq!(tags(&page).len(), *HTML_TAGS);
+        proptest::prop_assert_eq!(&data(&page)["report"]["host"]["hostname"], &serde_json::Value::from(text.as_str()));
         for form in FORMS {
             let harmful = shown(&text, form).chars().any(|c| c != '\n' && is_harmful(c));
             proptest::prop_assert!(!harmful, "{}", form);

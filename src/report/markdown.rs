@@ -40,7 +40,7 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-const fn mark(severity: Option<Severity>) -> &'static str {
+pub(super) const fn mark(severity: Option<Severity>) -> &'static str {
     match severity {
         Some(Severity::Critical) => "🔴",
         Some(Severity::Warning) => "🟡",
@@ -174,7 +174,7 @@ fn blind_spots(text: &mut String, report: &Report) {
 ///
 /// A bar ends the cell of a table even in a span, and renderers differ in how it can be escaped there, so it is
 /// shown as other dangerous characters are.
-fn code(text: &str) -> String {
+pub(super) fn code(text: &str) -> String {
     let visible = escape(text, Charset::Unicode, PROSE_COLUMNS).replace('|', "\\x7c");
     if visible.trim().is_empty() {
         return "``` ```".into();
@@ -187,7 +187,7 @@ fn code(text: &str) -> String {
 }
 
 /// A sentence with foreign words in it, in which nothing is acted on.
-fn prose(text: &str) -> String {
+pub(super) fn prose(text: &str) -> String {
     // Four spaces at the beginning of a line would make it code.
     let visible = escape(text.trim_start(), Charset::Unicode, PROSE_COLUMNS);
     let mut safe = String::with_capacity(visible.len() + visible.len() / 4);

@@ -1,25 +1,29 @@
 //! SAY: the report and its formats.
 //!
 //! [`build()`] puts a capture and its judgement into one document ([`model::Report`]); [`text`], [`json`], [`ndjson`],
-//! [`markdown`], [`github`], [`junit`] and [`sarif`] show it, [`schema`] describes it, [`output`] puts it where the
+//! [`markdown`], [`github`], [`junit`], [`sarif`] and [`html`] show it, [`schema`] describes it, [`output`] puts it where the
 //! user wants it. Nothing here judges, and nothing but [`output`] and [`style`] asks the environment.
 
 mod build;
 pub mod catalogue;
 mod complaints;
+pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod dump_text;
 pub mod error;
 pub mod exit;
 pub mod github;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod merge;
 pub mod model;
 pub mod ndjson;
 pub mod output;
 mod page;
+pub mod received;
 pub mod sanitize;
 pub mod sarif;
 pub mod schema;
@@ -38,6 +42,8 @@ mod tests;
 
 pub use build::{build, build_with};
 use words::word;
+
+use crate::diagnose::timeline::Timeline;
 
 /// The form of a report or of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +73,11 @@ pub enum Form<'a> {
         /// Folder of the checked-out sources.
         root: Option<&'a str>,
     },
+    /// For a browser.
+    Html {
+        /// Where the time went, slice by slice, where that is known.
+        timeline: Option<&'a Timeline>,
+    },
 }
 
 /// A report in the form that was asked for.
@@ -80,6 +91,7 @@ pub fn render(report: &model::Report, form: Form<'_>) -> String {
         Form::Github { root } => github::render(report, root),
         Form::Junit { fail_on, root } => junit::render(report, fail_on, root),
         Form::Sarif { root } => sarif::render(report, root),
+        Form::Html { timeline } => html::render(report, timeline),
     }
 }
 
@@ -92,7 +104,7 @@ pub fn render_error(error: &crate::error::Error, form: Form<'_>) -> String {
         Form::Json => json::render(&model::ErrorDocument::from(error.clone())),
         Form::Ndjson => ndjson::error(error),
         Form::Github { .. } => github::error(error),
-        Form::Markdown | Form::Junit { .. } | Form::Sarif { .. } => {
+        Form::Markdown | Form::Junit { .. } | Form::Sarif { .. } | Form::Html { .. } => {
             error::render(error, style::Style::default())
         }
     }

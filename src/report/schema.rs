@@ -5,8 +5,10 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
+use super::diff::Comparison;
 use super::doctor::Doctor;
 use super::dump::DumpDocument;
+use super::merge::Fleet;
 use super::model::{ErrorDocument, Report};
 use super::ndjson::Line;
 use super::validate::Validation;
@@ -29,6 +31,8 @@ pub fn all() -> Vec<SchemaFile> {
         SchemaFile { name: "ndjson-v1.json", text: schema::<Line>("stallscope report as lines, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
         SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
+        SchemaFile { name: "diff-v1.json", text: schema::<Comparison>("stallscope diff, version 1") },
+        SchemaFile { name: "merge-v1.json", text: schema::<Fleet>("stallscope merge, version 1") },
         SchemaFile {
             name: "validate-v1.json",
             text: schema::<Validation>("stallscope portal validate, version 1"),

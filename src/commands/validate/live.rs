@@ -204,7 +204,7 @@ fn together(stamps: &Stamps) -> Stamp {
 }
 
 /// The real tool looks; a signal for us ends its look, too.
-fn look(pid: i32, level: Level, capture: &Path) -> Result<Report> {
+pub fn look(pid: i32, level: Level, capture: &Path) -> Result<Report> {
     let cannot = |cause: String| Error::new(ErrorKind::Portal, "the portal cannot be looked at", cause);
     let program = std::env::current_exe().map_err(|e| cannot(e.to_string()))?;
     let mut command = Command::new(program);

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use live::Runner;
+pub(super) use live::look;
 use progress::Progress;
 
 use crate::capture::model::Level;

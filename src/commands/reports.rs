@@ -1,0 +1,109 @@
+//! Reports from files and from standard input, for `diff` and `merge`. A capture is judged by today's rules on the way.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::capture::mask::{self, Values};
+use crate::capture::reader::{self, Limits};
+use crate::diagnose;
+use crate::error::{Error, ErrorKind, Result};
+use crate::report::exit::{FailOn, decide};
+use crate::report::received::{self, Document, Received};
+
+/// The most that is read of a report, unpacked.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// How a file of reports begins where it is a capture.
+const CAPTURE: &[u8] = b"{\"stallscope_capture\"";
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// What people call an input.
+pub(super) fn name(path: &Path) -> String {
+    if is_stdin(path) { "standard input".into() } else { path.display().to_string() }
+}
+
+/// Whether a path stands for standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The one report of an input.
+pub(super) fn one(path: &Path) -> Result<Received> {
+    let name = name(path);
+    match content(path)? {
+        Content::Capture(report) => Ok(*report),
+        Content::Text(bytes) => received::parse_one(&bytes, &name),
+    }
+}
+
+/// All documents of an input: `cat *.json | stallscope merge -`.
+pub(super) fn all(path: &Path) -> Vec<Result<Document>> {
+    let name = name(path);
+    match content(path) {
+        Ok(Content::Capture(report)) => vec![Ok(Document::Report(report))],
+        Ok(Content::Text(bytes)) => received::parse(&bytes, &name),
+        Err(error) => vec![Err(error)],
+    }
+}
+
+enum Content {
+    Capture(Box<Received>),
+    Text(Vec<u8>),
+}
+
+fn content(path: &Path) -> Result<Content> {
+    let name = name(path);
+    if is_stdin(path) {
+        return unpacked(io::stdin().lock(), &name);
+    }
+    unpacked(File::open(path).map_err(|error| cannot_read(&name, &error))?, &name)
+}
+
+fn unpacked(input: impl Read, name: &str) -> Result<Content> {
+    let (start, input) = peek(input, GZIP.len(), name)?;
+    if start == GZIP { told(MultiGzDecoder::new(input), name) } else { told(input, name) }
+}
+
+fn told(input: impl Read, name: &str) -> Result<Content> {
+    let (start, input) = peek(input, CAPTURE.len(), name)?;
+    if start == CAPTURE {
+        return judged(BufReader::new(input), name).map(|report| Content::Capture(Box::new(report)));
+    }
+    let mut bytes = Vec::new();
+    let read = input.take(MOST_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| cannot_read(name, &error))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        let cause = format!("it is longer than {} MiB, which no report is", MOST_BYTES >> 20);
+        return Err(Error::new(ErrorKind::BadReport, format!("{name} is no report that can be read"), cause));
+    }
+    Ok(Content::Text(bytes))
+}
+
+/// The first bytes of a stream, and the stream as if nobody had looked.
+fn peek<'r>(mut input: impl Read + 'r, bytes: usize, name: &str) -> Result<(Vec<u8>, impl Read + 'r)> {
+    let mut start = Vec::with_capacity(bytes);
+    let read = input.by_ref().take(bytes as u64).read_to_end(&mut start);
+    read.map_err(|error| cannot_read(name, &error))?;
+    let again = io::Cursor::new(start.clone());
+    Ok((start, again.chain(input)))
+}
+
+fn judged(input: impl io::BufRead, name: &str) -> Result<Received> {
+    let mut capture = reader::read_from(input, name, Limits::default())?;
+    mask::capture(&mut capture, Values::Masked);
+    let diagnosis = diagnose::diagnose(&capture);
+    let exit = decide(&diagnosis, &FailOn::default(), None);
+    received::own(&crate::report::build(&capture, &diagnosis, exit))
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        let cause = "it ends in the middle: it was cut short";
+        return Error::new(ErrorKind::BadReport, format!("{name} is no report that can be read"), cause)
+            .remedy("copy it again");
+    }
+    Error::new(ErrorKind::Io, format!("cannot read {name}"), error.to_string())
+}
