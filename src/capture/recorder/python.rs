@@ -9,15 +9,16 @@ use nix::sys::stat::Mode;
 
 use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record, TasksSeen, WaitingGroup, WaitingKind};
+use crate::capture::profile::{ParkedGroup, Stack, Who};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
-use crate::python::census::{Asked, Census, MachineStack};
+use crate::python::census::{ALL_OBJECTS, Asked, Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
-use crate::python::{greenlets, tasks};
+use crate::python::{greenlets, search, tasks};
 use crate::target::gunicorn::Settings;
-use crate::target::maps::Mapping;
+use crate::target::maps::{self, Mapping};
 
 /// Descriptors of one `poll` or `select` that are looked at.
 const MAX_POLLED: usize = 8;
@@ -30,7 +31,7 @@ type Place = (WaitingKind, Arc<[RawFrame]>);
 /// The interpreter of a process.
 pub struct Python {
     reader: StackReader<Memory>,
-    stacks: HashMap<Vec<(u32, u32)>, Option<u32>>,
+    stacks: HashMap<Vec<(u32, u32)>, u32>,
     last: HashMap<i32, Option<u32>>,
     key: Vec<(u32, u32)>,
 }
@@ -141,12 +142,15 @@ impl Python {
         self.key.clear();
         self.key.extend(self.reader.frames().iter().map(|f| (f.code, f.line)));
         let id = if let Some(id) = self.stacks.get(&self.key) {
-            *id
+            Some(*id)
+        } else if interner.is_full() {
+            // Neither its frames nor itself: a target that never repeats itself must not fill our memory.
+            None
         } else {
             let frames: Vec<u32> =
                 self.reader.frames().iter().map(|f| interner.frame(self.named(*f), out)).collect();
             let id = interner.stack(&frames, self.reader.complete(), out);
-            self.stacks.insert(self.key.clone(), id);
+            self.stacks.extend(id.map(|id| (self.key.clone(), id)));
             id
         };
         self.last.insert(ns_tid, id);
@@ -232,8 +236,7 @@ impl Python {
         groups.sort_by(|a, b| (b.1.1, &a.1.0, a.0.0).cmp(&(a.1.1, &b.1.0, b.0.0)));
         let waiting_groups =
             groups.into_iter().take(MOST_GROUPS).filter_map(|((kind, frames), (name, count))| {
-                let frames: Vec<u32> = frames.iter().map(|f| interner.frame(self.named(*f), out)).collect();
-                Some(WaitingGroup { kind, name, count, stack: interner.stack(&frames, true, out)? })
+                Some(WaitingGroup { kind, name, count, stack: self.number(&frames, interner, out)? })
             });
         let groups = waiting_groups.collect();
         Some(TasksSeen {
@@ -245,6 +248,61 @@ impl Python {
             timers: Some(census.timers as u64),
             groups,
         })
+    }
+
+    /// What is parked in it, by place: greenlets but for the loop's own, and tasks. `None` when they could not be found or
+    /// not be found to their end.
+    pub fn parked(
+        &mut self,
+        dir: &ProcDir,
+        interner: &mut Interner,
+        out: &mut Vec<Record>,
+    ) -> Option<Vec<ParkedGroup>> {
+        let unseen = self.reader.interpreter().unseen;
+        if unseen.greenlets || unseen.tasks {
+            return None;
+        }
+        if !self.reader.may_park() {
+            return Some(Vec::new());
+        }
+        let mappings = maps::of(dir).ok()?;
+        let asked = Asked {
+            stacks: &[],
+            most: ALL_OBJECTS,
+            most_bytes: search::walk_bytes(&mappings),
+            search: Some(&|| maps::resident(dir, &mappings)),
+            lists: true,
+        };
+        let census = self.reader.census(&asked);
+        if !census.complete {
+            return None;
+        }
+        let mut groups: HashMap<(Who, bool, Arc<[RawFrame]>), u64> = HashMap::default();
+        for greenlet in census.greenlets.iter().filter(|g| g.state == greenlets::State::Suspended && !g.hub) {
+            *groups.entry((Who::Greenlets, false, Arc::clone(&greenlet.frames))).or_default() += 1;
+        }
+        for task in &census.tasks {
+            let ready = match task.state {
+                tasks::State::Waiting => false,
+                tasks::State::Ready => true,
+                tasks::State::Running | tasks::State::Finished => continue,
+            };
+            *groups.entry((Who::Tasks, ready, Arc::clone(&task.frames))).or_default() += 1;
+        }
+        let groups = groups.into_iter().map(|((who, ready, frames), count)| {
+            let stack = self.number(&frames, interner, out).map_or(Stack::Other, Stack::Kept);
+            ParkedGroup { who, ready, stack, count }
+        });
+        Some(groups.collect())
+    }
+
+    /// The number of a stack; `None` when there are too many distinct ones already.
+    fn number(&self, frames: &[RawFrame], interner: &mut Interner, out: &mut Vec<Record>) -> Option<u32> {
+        if interner.is_full() {
+            return None;
+        }
+        let frames: Vec<u32> = frames.iter().map(|f| interner.frame(self.named(*f), out)).collect();
+        interner.stack(&frames, true, out)
     }
 
     /// The files on the stack of the main thread, looked at a few times: a running thread may be anywhere.
