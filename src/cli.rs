@@ -12,6 +12,10 @@ use crate::duration;
 use crate::report::exit::FailOn;
 use crate::report::style::ColorWhen;
 
+mod record;
+
+pub use record::{ByArg, ModeArg, RecordArgs, RecordFormat};
+
 /// Says what is wrong with each worker of a running server, without stopping it
 ///
 /// Looks at the server from outside for three seconds and names, for each worker, what is wrong, the evidence, the
@@ -90,6 +94,18 @@ Examples:
 Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"
     )]
     Dump(DumpArgs),
+    /// Record where the time goes: flame graph, speedscope, pprof, Chrome trace, folded stacks
+    ///
+    /// Samples every worker until Ctrl-C or for a time, without stopping it: threads, and parked greenlets and asyncio
+    /// tasks under themselves instead of their loop. The file is whole at every moment: it is renewed every few seconds,
+    /// and what was recorded is there whatever ends the recording.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        override_usage = "stallscope record [OPTIONS] <PID>",
+        after_help = record::EXAMPLES
+    )]
+    Record(RecordArgs),
     /// Say what may be read here, what not, why, and what opens it
     ///
     /// Without a PID: this machine, this user, and the servers that could be looked at. With one: every source is tried

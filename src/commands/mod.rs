@@ -9,6 +9,7 @@ pub mod dump;
 pub mod generate;
 mod pipeline;
 pub mod portal;
+pub mod record;
 pub mod top;
 pub mod validate;
 
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<u8> {
         None => diagnose::run(&cli.diagnose),
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Dump(args)) => dump::run(&args),
+        Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Top(args)) => top::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
