@@ -35,7 +35,6 @@ pub use record::{ByArg, ModeArg, RecordArgs, RecordFormat};
 Examples:
   stallscope 4242                      the server that process 4242 belongs to
   stallscope --port 8000               the server that listens on port 8000
-  stallscope top 4242                  watch it live
   stallscope demo                      see it work: a server with a fault, and its diagnosis
 
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"

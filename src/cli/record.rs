@@ -10,13 +10,13 @@ use crate::duration;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  stallscope record 4242 -d 30s -o stall.svg           a flame graph, for a browser
-  stallscope record 4242 --mode cpu -o cpu.pb.gz       where processors are used, for pprof; until Ctrl-C
+  stallscope record 4242 -d 30s -o stall.svg               a flame graph, for a browser
+  stallscope record 4242 --mode cpu -o cpu.pb.gz           for pprof, until Ctrl-C
   stallscope record 4242 --mode blocked -o b.speedscope.json    what blocks, for speedscope.app
-  stallscope record --port 8000 -o stall.trace.json    what came after what, for ui.perfetto.dev
-  stallscope record 4242 -d 5s --format collapsed | sort -k2 -n    one line for each stack
+  stallscope record --port 8000 -o stall.trace.json        what came after what, for ui.perfetto.dev
+  stallscope record 4242 -d 5s --format collapsed | grep parked
 
-Exit status: 0 recorded (Ctrl-C is the usual end), 2 wrong usage, 3 nothing could be recorded or not all
+Exit status: 0 recorded (Ctrl-C is the usual end), 2 wrong usage, 3 nothing recorded or not all
 written, 143 ended by SIGTERM (what was recorded is written)";
 
 /// Options of `record`.
@@ -34,7 +34,7 @@ pub struct RecordArgs {
     /// Which time
     #[arg(long, value_enum, default_value_t = ModeArg::Wall)]
     pub mode: ModeArg,
-    /// Also show threads that wait for work (with --mode wall)
+    /// Also show what waits for work: threads, and what the server keeps for itself (with --mode wall)
     #[arg(short, long)]
     pub idle: bool,
     /// What to tell apart: by server the same stack in all workers is one

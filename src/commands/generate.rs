@@ -106,6 +106,7 @@ fn our_sections(name: &str, examples: &str) -> Roff {
     page.control("SH", ["EXIT STATUS"]);
     let codes: &[(&str, &str)] = match name {
         "stallscope-doctor" => &DOCTOR_EXIT_STATUS,
+        "stallscope-record" => &RECORD_EXIT_STATUS,
         "stallscope-portal-validate" => &VALIDATE_EXIT_STATUS,
         _ => &EXIT_STATUS,
     };
@@ -168,6 +169,18 @@ const DOCTOR_EXIT_STATUS: [(&str, &str); 3] = [
         "3",
         "No diagnosis is possible: the process is gone, dead, hidden or the kernel's own. The report says which.",
     ),
+];
+
+const RECORD_EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "Recorded and written. Ctrl-C (SIGINT) is the usual end of a recording without -d."),
+    ("2", "Wrong usage, among it a file name whose ending says no form."),
+    (
+        "3",
+        "Nothing could be recorded: the target is gone or not found, looking is not permitted, or nothing was of the \
+         kind that was asked for. Or the recording could not be written to its end; the last whole version of the file \
+         stays in its place.",
+    ),
+    ("143", "Ended by SIGTERM; what was recorded is written."),
 ];
 
 const VALIDATE_EXIT_STATUS: [(&str, &str); 5] = [

@@ -164,8 +164,9 @@ fn nothing(profile: &Profile, selection: Selection, pid: i32) -> Error {
             .remedy(format!("record longer, or while it has something to do: stallscope record {pid}")),
         Mode::Blocked => nothing("no thread slept in anything but waiting for work")
             .remedy(format!("stallscope record {pid} --mode wall")),
-        Mode::Wall => nothing("all threads waited for work, and nothing was parked")
-            .remedy(format!("stallscope record {pid} --idle")),
+        Mode::Wall => {
+            nothing("all that was seen waited for work").remedy(format!("stallscope record {pid} --idle"))
+        }
     }
 }
 

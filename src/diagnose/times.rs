@@ -18,7 +18,7 @@ pub enum State {
     Running,
     /// A thread asleep in anything but its own poller or its pool's queue.
     Blocked,
-    /// A thread that waits for work.
+    /// A thread that waits for work, or a greenlet or task that the server keeps for itself.
     Idle,
     /// A greenlet or task that is not on a thread.
     Parked,
@@ -59,8 +59,13 @@ fn meaning(arch: &str, entry: &Entry, process: Option<&ProcessFacts>, stacks: &[
     let class = process.and_then(|process| process.worker_class);
     let python = process.is_some_and(|process| process.python.is_some());
     let place = seen.filter(|seen| !seen.frames.is_empty()).map(place);
+    let standing = seen.is_some_and(|seen| {
+        seen.frames.is_empty()
+            || seen.frames.iter().any(|frame| known::in_table(known::STANDING, &frame.file, &frame.function))
+    });
     let state = match entry.key.call {
         Call::Running => State::Running,
+        Call::Parked | Call::Ready if standing => State::Idle,
         Call::Parked | Call::Ready => State::Parked,
         Call::Unknown if at_rest(place) => State::Idle,
         Call::Gil | Call::Disk(_) | Call::Stopped | Call::Unknown => State::Blocked,
@@ -241,13 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_parked_is_neither_idle_nor_blocked() {
+    fn what_is_parked_for_a_request_is_neither_idle_nor_blocked() {
         let mut profile = Profile::new(ProfileHeader { rate_hz: 100, ..ProfileHeader::default() }, false);
         profile.process(&samples::process(7), 0);
-        profile.frames = vec![Frame { function: "wait".into(), file: "/srv/a.py".into(), line: 3 }];
-        profile.stacks = vec![(vec![0], true)];
-        let group = ParkedGroup { who: Who::Greenlets, ready: false, stack: Stack::Kept(0), count: 2 };
-        profile.parked(7, 1_000, Some(&[group]));
-        assert_eq!(meanings(&profile), [Meaning { state: State::Parked, own: 1 }]);
+        let frame =
+            |function: &str, file: &str| Frame { function: function.into(), file: file.into(), line: 3 };
+        profile.frames = vec![frame("wait", "/srv/a.py"), frame("run", "/s/gunicorn/workers/ggevent.py")];
+        profile.stacks = vec![(vec![0], true), (vec![0, 1], true)];
+        let group =
+            |stack| ParkedGroup { who: Who::Greenlets, ready: false, stack: Stack::Kept(stack), count: 2 };
+        profile.parked(7, 1_000, Some(&[group(0), group(1)]));
+        // What a server keeps for itself waits for work.
+        let [waits, stands] =
+            [(State::Parked, 1), (State::Idle, 2)].map(|(state, own)| Meaning { state, own });
+        assert_eq!(meanings(&profile), [waits, stands]);
     }
 }

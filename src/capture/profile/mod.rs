@@ -174,8 +174,20 @@ pub struct Entry {
 struct Last {
     /// On the clock of the time that was seen.
     seen_ns: u64,
+    at_ns: u64,
     run_ns: u64,
     delay_ns: u64,
+    slices: u64,
+}
+
+impl Last {
+    /// Whether a thread has slept ever since: then nothing that nobody saw can have happened.
+    const fn still(&self, sample: &ThreadSample) -> bool {
+        sample.slices > 0
+            && sample.slices == self.slices
+            && sample.run_ns == self.run_ns
+            && sample.delay_ns == self.delay_ns
+    }
 }
 
 /// Parked greenlets or tasks at the same place.
@@ -263,12 +275,21 @@ impl Profile {
     /// kept.
     pub fn thread(&mut self, sample: &ThreadSample, gil: bool, full: bool) {
         let now = self.clock.seen_ns();
-        let last = self
-            .last
-            .insert(sample.tid, Last { seen_ns: now, run_ns: sample.run_ns, delay_ns: sample.delay_ns });
-        // A thread that is new stands for one period.
-        let wall_ns = last.map_or(self.clock.period_ns(), |last| now.saturating_sub(last.seen_ns));
+        let this = Last {
+            seen_ns: now,
+            at_ns: self.totals.at_ns,
+            run_ns: sample.run_ns,
+            delay_ns: sample.delay_ns,
+            slices: sample.slices,
+        };
+        let last = self.last.insert(sample.tid, this);
         let call = call_of(sample, gil);
+        let wall_ns = match last {
+            Some(last) if call != Call::Running && last.still(sample) => this.at_ns - last.at_ns,
+            Some(last) => now.saturating_sub(last.seen_ns),
+            // A thread that is new stands for one period.
+            None => self.clock.period_ns(),
+        };
         let cpu_ns = if call == Call::Running { on_processor(wall_ns, sample, last) } else { 0 };
         let stack = match sample.stack {
             Some(id) => Stack::Kept(id),

@@ -57,6 +57,20 @@ fn a_thread_whose_turn_came_late_stands_for_all_of_the_time() {
 }
 
 #[test]
+fn who_slept_all_the_while_is_known_also_where_nobody_looked() {
+    let mut profile = profile();
+    for at_ms in [10, 20, 500] {
+        profile.tick(at_ms * MS);
+        profile.thread(&sample(1, Doing::Syscall(0, [0; 6]), Some(0), 7, 0), false, false);
+        profile.thread(&sample(2, Doing::Syscall(1, [0; 6]), Some(1), at_ms, 0), false, false);
+    }
+    assert_eq!(entry(&profile, Stack::Kept(0), Call::Syscall(0)).wall_ns, 500 * MS);
+    // The other one has run in between: of that time nothing is known.
+    assert_eq!(entry(&profile, Stack::Kept(1), Call::Syscall(1)).wall_ns, 30 * MS);
+    assert_eq!(profile.totals.unseen_ns, 470 * MS);
+}
+
+#[test]
 fn the_counters_divide_running_time_into_processor_and_queue() {
     let mut profile = profile();
     for (at, run, delay) in [(10, 100, 0), (20, 106, 2), (30, 106, 2)] {

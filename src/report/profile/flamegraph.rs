@@ -1,6 +1,6 @@
 //! A flame graph: one SVG file with its own script, for any browser, without a network.
 
-use inferno::flamegraph::{self, Options};
+use inferno::flamegraph::{self, Options, TextTruncateDirection};
 
 use super::collapsed;
 use super::lines::Told;
@@ -24,6 +24,8 @@ pub(super) fn render(told: &Told<'_>) -> Vec<u8> {
     options.count_name = "ms".into();
     options.factor = 0.001;
     options.name_type = "Frame:".into();
+    // A frame begins with what it is called, and ends with where that is.
+    options.text_truncate_direction = TextTruncateDirection::Right;
     // The same recording is the same picture.
     options.deterministic = true;
     options.hash = true;

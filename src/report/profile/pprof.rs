@@ -141,7 +141,8 @@ impl Tables {
         let next = self.out.function.len() as u64 + 1;
         let function_id = *self.functions.entry((name, filename)).or_insert(next);
         if function_id == next {
-            self.out.function.push(Function { id: next, name, system_name: name, filename });
+            // A name that is that of the system as well would be taken for a mangled one: `<module>` for a template.
+            self.out.function.push(Function { id: next, name, system_name: 0, filename });
         }
         let id = self.out.location.len() as u64 + 1;
         self.out.location.push(Location { id, line: vec![Place { function_id, line: line.into() }] });
