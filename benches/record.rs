@@ -13,7 +13,9 @@ use shared::pairs::{Looker, Plan};
 
 const CPU_LIMIT: f64 = 0.02;
 const RATIO_GOAL: f64 = 0.99;
-const SECONDS: u64 = 8;
+/// Long enough that getting ready does not count.
+const SECONDS: u64 = 20;
+const PAIRS: usize = 3;
 
 fn main() -> Fallible<()> {
     let folder = tempfile::tempdir()?;
@@ -78,7 +80,8 @@ fn main() -> Fallible<()> {
                 .into(),
         }
     }));
-    let plan = Plan { half: Duration::from_secs(SECONDS), cpu_limit: CPU_LIMIT, ..Plan::default() };
+    let plan =
+        Plan { pairs: PAIRS, half: Duration::from_secs(SECONDS), cpu_limit: CPU_LIMIT, ..Plan::default() };
     for looker in &lookers {
         println!("\n{}, idle workers", looker.name);
         println!("  {}", plan.cost(&looker.look()?));

@@ -363,6 +363,12 @@ fn nothing_recorded_is_an_error() {
     let other = run(&["record", &pid, "-o", text(&folder.path().join("r.json"))]);
     assert_eq!(other.code, 2, "{other:?}");
     assert!(other.stderr.contains(".speedscope.json"), "{other:?}");
+    let mut sleep = Command::new("sleep");
+    sleep.arg("100");
+    let sleeper = Target::silent(sleep);
+    let none = run(&["record", &sleeper.pid().to_string(), "-d", "200ms", "-o", text(&place)]);
+    assert_eq!(none.code, 3, "{none:?}");
+    assert!(none.stderr.contains("it runs no Python"), "{none:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
 }
 

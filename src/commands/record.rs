@@ -76,6 +76,9 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     {
         return Err(refusal);
     }
+    if profile.totals.samples > 0 && profile.stacks.is_empty() {
+        return Err(no_python(profile, pid));
+    }
     let bytes = render(profile, &times::meanings(profile), selection, form);
     if bytes.is_empty() {
         return Err(nothing(profile, selection, pid));
@@ -142,6 +145,16 @@ fn selection(args: &RecordArgs) -> Result<Selection> {
         ByArg::Thread => By::Thread,
     };
     Ok(Selection { mode, idle: args.idle, by })
+}
+
+/// Without a stack there is nothing to show, however often it was looked.
+fn no_python(profile: &Profile, pid: i32) -> Error {
+    let why = profile.blind.iter().find(|spot| spot.what.starts_with("Python stacks"));
+    let cause =
+        why.map_or_else(|| "it runs no Python, or none that is known".into(), |spot| spot.why.clone());
+    Error::new(ErrorKind::NotObservable, format!("no stack could be read of process {pid}"), cause)
+        .value(format!("looks={}", profile.totals.samples))
+        .remedy(format!("stallscope {pid}"))
 }
 
 /// Nothing was recorded: never an empty success.

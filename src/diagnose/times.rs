@@ -71,7 +71,7 @@ fn meaning(arch: &str, entry: &Entry, process: Option<&ProcessFacts>, stacks: &[
         Call::Gil | Call::Disk(_) | Call::Stopped | Call::Unknown => State::Blocked,
         Call::Syscall(number) => {
             let wait = describe(arch, number).map(|call| call.wait);
-            asleep(place, wait, entry.key.stack, python)
+            asleep(place, wait, entry.key.stack, (python, seen.is_some_and(polls_itself)))
         }
     };
     let in_loop = seen.filter(|_| matches!(entry.key.who, Who::Thread(_)) && has_tasks(class));
@@ -96,7 +96,19 @@ const fn at_rest(place: Option<Place>) -> bool {
     matches!(place, Some(Place::Loop | Place::Arbiter | Place::FreeSlot))
 }
 
-fn asleep(place: Option<Place>, wait: Option<Wait>, stack: Stack, python: bool) -> State {
+/// Whether nothing but the loop's own file and the standard library's pollers stand above the loop: newer servers have
+/// functions there that the verdicts do not know.
+fn polls_itself(seen: &Seen<'_>) -> bool {
+    let (Some(root), Some(above)) = (seen.frames.get(seen.above), seen.frames.get(..seen.above)) else {
+        return false;
+    };
+    let own = |frame: &&Frame| {
+        frame.file == root.file || known::in_table(known::MACHINERY, &frame.file, &frame.function)
+    };
+    seen.place == Place::Callback && above.iter().all(own)
+}
+
+fn asleep(place: Option<Place>, wait: Option<Wait>, stack: Stack, (python, own_poll): (bool, bool)) -> State {
     let polls = matches!(wait, Some(Wait::Epoll | Wait::Poll | Wait::Select));
     // Calls in which no loop and no pool waits for work, whatever the stack.
     let never = matches!(
@@ -114,7 +126,7 @@ fn asleep(place: Option<Place>, wait: Option<Wait>, stack: Stack, python: bool) 
     );
     let idle = match place {
         _ if wait == Some(Wait::Accept) => true,
-        Some(_) => at_rest(place) && !never,
+        Some(_) => (at_rest(place) && !never) || (own_poll && polls),
         // Threads of libraries wait for work in a lock and have no Python to show.
         None if python && stack == Stack::Missing => wait == Some(Wait::Futex) || polls,
         None => polls,
@@ -222,6 +234,18 @@ mod tests {
         assert_eq!(looked(WorkerClass::Gevent, &gevents, asleep_in(FUTEX)).state, State::Idle);
         let busy = [("view", "/srv/app.py"), root];
         assert_eq!(looked(WorkerClass::Gthread, &busy, asleep_in(FUTEX)).state, State::Blocked);
+    }
+
+    #[test]
+    fn a_loop_that_polls_through_functions_of_its_own_is_idle() {
+        let gthread = "/s/site-packages/gunicorn/workers/gthread.py";
+        let poll = ("EpollSelector.select", "/usr/lib/python3.13/selectors.py");
+        let own =
+            [poll, ("ThreadWorker.wait_for_and_dispatch_events", gthread), ("ThreadWorker.run", gthread)];
+        assert_eq!(looked(WorkerClass::Gthread, &own, asleep_in(EPOLL_WAIT)).state, State::Idle);
+        assert_eq!(looked(WorkerClass::Gthread, &own, asleep_in(RECVFROM)).state, State::Blocked);
+        let call = [poll, ("wait", "/s/site-packages/driver.py"), ("ThreadWorker.run", gthread)];
+        assert_eq!(looked(WorkerClass::Gthread, &call, asleep_in(EPOLL_WAIT)).state, State::Blocked);
     }
 
     #[test]

@@ -5,16 +5,20 @@
 //! judges nothing and touches no process.
 
 mod clock;
+mod model;
 mod timeline;
 
 use foldhash::HashMap;
 
-use super::model::{BlindSpot, Doing, Frame, ProcessFacts, ServerFacts, ThreadSample};
-pub use clock::SeenClock;
+use super::model::{BlindSpot, Doing, Frame, ProcessFacts, ThreadSample};
+use clock::SeenClock;
+pub use model::{Call, Entry, Key, ParkedGroup, Process, ProfileHeader, Stack, Totals, Who};
 pub use timeline::{Slice, Timeline};
 
 /// Most entries that are kept; what comes beyond them is added up under [`Stack::Other`].
 pub const MAX_ENTRIES: usize = 100_000;
+/// Entries from which on those of threads that have ended are folded into one.
+const FOLD_FROM: usize = MAX_ENTRIES / 4;
 /// Most processes, names of threads and blind spots that are kept: a server in a crash loop has no end of them.
 const MAX_PROCESSES: usize = 5_000;
 const MAX_THREAD_NAMES: usize = 50_000;
@@ -43,129 +47,8 @@ pub struct Profile {
     pub blind: Vec<BlindSpot>,
     index: HashMap<Key, u32>,
     last: HashMap<i32, Last>,
+    fold_from: usize,
     clock: SeenClock,
-}
-
-/// The fixed facts of a recording.
-#[derive(Debug, Clone, Default)]
-pub struct ProfileHeader {
-    /// Version of the tool.
-    pub tool_version: String,
-    /// `CLOCK_REALTIME` at the start.
-    pub started_realtime_ns: u64,
-    /// Looks per second that were asked for.
-    pub rate_hz: u32,
-    /// Machine architecture: it tells what the numbers of system calls mean.
-    pub arch: String,
-    /// The server.
-    pub server: Option<ServerFacts>,
-    /// Most distinct stacks that are kept.
-    pub max_stacks: usize,
-}
-
-/// A process that was seen.
-#[derive(Debug, Clone)]
-pub struct Process {
-    /// What it is.
-    pub facts: ProcessFacts,
-    /// When it was first seen.
-    pub joined_ns: u64,
-    /// Up to when its greenlets and tasks were counted.
-    pub counted_ns: u64,
-    /// How often they were counted.
-    pub counts: u64,
-    /// Whether the last try to count them failed.
-    pub uncounted: bool,
-}
-
-/// How it went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Time since the start.
-    pub at_ns: u64,
-    /// Turns of the sampling clock.
-    pub ticks: u64,
-    /// Looks at threads.
-    pub samples: u64,
-    /// Of these, with a stack.
-    pub with_stack: u64,
-    /// Time in which nobody looked, as the tool itself was held up.
-    pub unseen_ns: u64,
-    /// Looks that were added to [`Stack::Other`].
-    pub other: u64,
-    /// Readings of stacks that were found changing, and repeated.
-    pub torn: u64,
-    /// Stacks that were given up after that.
-    pub discarded: u64,
-}
-
-/// Who was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Who {
-    /// A thread, by its id in the namespace of the tool.
-    Thread(i32),
-    /// Parked greenlets.
-    Greenlets,
-    /// Parked tasks of asyncio.
-    Tasks,
-}
-
-/// Which stack was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Stack {
-    /// One that is kept.
-    Kept(u32),
-    /// None: it was not read, or there is none.
-    Missing,
-    /// One more than are kept.
-    Other,
-}
-
-/// What it was in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Call {
-    /// On a processor, or waiting for one.
-    Running,
-    /// Asleep in the system call of that number.
-    Syscall(i64),
-    /// Asleep until it gets the interpreter lock.
-    Gil,
-    /// Asleep for storage, in the call of that number where it is in one.
-    Disk(Option<i64>),
-    /// Stopped by a signal or a tracer.
-    Stopped,
-    /// Asleep outside of any call, or in one that may not be told.
-    Unknown,
-    /// Parked until something happens.
-    Parked,
-    /// Parked, and its turn comes next.
-    Ready,
-}
-
-/// What is told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Process id.
-    pub pid: i32,
-    /// Who.
-    pub who: Who,
-    /// Which stack.
-    pub stack: Stack,
-    /// In what.
-    pub call: Call,
-}
-
-/// What was added up of one combination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// Of what.
-    pub key: Key,
-    /// How often it was met.
-    pub samples: u64,
-    /// The time that these looks stand for.
-    pub wall_ns: u64,
-    /// Of that, on a processor.
-    pub cpu_ns: u64,
 }
 
 /// What was last seen of a thread.
@@ -188,19 +71,6 @@ impl Last {
             && sample.run_ns == self.run_ns
             && sample.delay_ns == self.delay_ns
     }
-}
-
-/// Parked greenlets or tasks at the same place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ParkedGroup {
-    /// Which of the two.
-    pub who: Who,
-    /// Whether their turn comes next.
-    pub ready: bool,
-    /// Where.
-    pub stack: Stack,
-    /// How many.
-    pub count: u64,
 }
 
 impl Profile {
@@ -319,6 +189,15 @@ impl Profile {
         }
     }
 
+    /// These processes, those first whose greenlets and tasks were not counted for longest, and whether they ever were.
+    #[must_use]
+    pub fn longest_uncounted(&self, pids: &[i32]) -> Vec<(i32, bool)> {
+        let of = |pid: &i32| self.processes.iter().rev().find(|process| process.facts.pid == *pid);
+        let mut found: Vec<&Process> = pids.iter().filter_map(of).collect();
+        found.sort_by_key(|process| (process.counts > 0, process.counted_ns));
+        found.into_iter().map(|process| (process.facts.pid, process.counts > 0)).collect()
+    }
+
     /// Adds to an entry and gives its place.
     fn add(&mut self, key: Key, samples: u64, wall_ns: u64, cpu_ns: u64) -> u32 {
         let place = match self.index.get(&key) {
@@ -346,10 +225,39 @@ impl Profile {
         place
     }
 
-    /// Forgets threads that have ended: what was added up of them stays.
+    /// Forgets threads that have ended: what was added up of them stays. Where there are very many of them, as in a server
+    /// that begins a thread for each request, it is no longer told apart.
     pub fn forget_threads(&mut self, alive: impl Fn(i32) -> bool) {
         self.last.retain(|tid, _| alive(*tid));
-        self.timeline.forget(alive);
+        self.timeline.forget(&alive);
+        if self.entries.len() >= self.fold_from.max(FOLD_FROM) {
+            self.fold(alive);
+            self.fold_from = 2 * self.entries.len();
+        }
+    }
+
+    /// Adds what ended threads did to that of one.
+    fn fold(&mut self, alive: impl Fn(i32) -> bool) {
+        let before = std::mem::take(&mut self.entries);
+        self.index.clear();
+        let places: Vec<u32> = before
+            .into_iter()
+            .map(|entry| {
+                let who = match entry.key.who {
+                    Who::Thread(tid) if !alive(tid) => Who::Thread(0),
+                    who => who,
+                };
+                let key = Key { who, ..entry.key };
+                let place = self.index.get(&key).copied().unwrap_or_else(|| self.enter(key));
+                if let Some(folded) = self.entries.get_mut(place as usize) {
+                    folded.samples += entry.samples;
+                    folded.wall_ns = folded.wall_ns.saturating_add(entry.wall_ns);
+                    folded.cpu_ns += entry.cpu_ns;
+                }
+                place
+            })
+            .collect();
+        self.timeline.renumber(&places);
     }
 }
 

@@ -113,6 +113,18 @@ fn parked_greenlets_stand_for_the_time_since_they_were_counted() {
 }
 
 #[test]
+fn who_was_not_counted_for_longest_comes_first() {
+    let mut profile = profile();
+    for pid in 1..=3 {
+        profile.process(&crate::report::samples::process(pid), 0);
+    }
+    profile.parked(1, 20, Some(&[]));
+    profile.parked(3, 10, Some(&[]));
+    profile.parked(2, 30, None);
+    assert_eq!(profile.longest_uncounted(&[1, 2, 3, 4]), [(2, false), (3, true), (1, true)]);
+}
+
+#[test]
 fn memory_is_bounded_however_many_stacks_there_are() {
     let mut profile = profile();
     profile.tick(10 * MS);
@@ -124,6 +136,29 @@ fn memory_is_bounded_however_many_stacks_there_are() {
     assert_eq!((other.samples, profile.totals.other), (5_000, 5_000));
     let all: u64 = profile.entries.iter().map(|e| e.samples).sum();
     assert_eq!(all, profile.totals.samples, "nothing is lost");
+}
+
+#[test]
+fn threads_without_number_that_have_ended_are_one() {
+    let header = ProfileHeader { rate_hz: 100, arch: "x86_64".into(), ..ProfileHeader::default() };
+    let mut profile = Profile::new(header, true);
+    for tid in 1..=FOLD_FROM as i32 {
+        profile.tick(tid as u64 * 10 * MS);
+        profile.thread(&sample(tid, Doing::Running, Some(tid as u32 % 3), 0, 0), false, false);
+    }
+    let alive = FOLD_FROM as i32;
+    profile.forget_threads(|tid| tid == alive);
+    let all: u64 = profile.entries.iter().map(|e| e.samples).sum();
+    assert_eq!((profile.entries.len(), all), (4, FOLD_FROM as u64));
+    assert_eq!(profile.entries.iter().filter(|e| e.key.who == Who::Thread(0)).count(), 3);
+    for slice in profile.timeline.sorted() {
+        let key = profile.entries[slice.entry as usize].key;
+        assert_eq!(key.stack, Stack::Kept(slice.tid as u32 % 3), "{slice:?}");
+        assert_eq!(key.who == Who::Thread(alive), slice.tid == alive);
+    }
+    // It goes on where it was.
+    profile.thread(&sample(alive, Doing::Running, Some(alive as u32 % 3), 0, 0), false, false);
+    assert_eq!(profile.entries.len(), 4);
 }
 
 #[test]

@@ -71,6 +71,13 @@ impl Timeline {
         self.open.retain(|tid, _| alive(*tid));
     }
 
+    /// The entries have other places now.
+    pub fn renumber(&mut self, places: &[u32]) {
+        for slice in &mut self.slices {
+            slice.entry = places.get(slice.entry as usize).copied().unwrap_or(slice.entry);
+        }
+    }
+
     /// The slices, by thread and time.
     #[must_use]
     pub fn sorted(&self) -> Vec<Slice> {

@@ -9,6 +9,7 @@ mod facts;
 mod handout;
 mod interner;
 mod members;
+mod parked;
 mod profile;
 pub(super) mod python;
 mod slow;

@@ -4,8 +4,8 @@
 //! the same. What is parked stands in no thread. It is counted by following the garbage collector's lists, which takes
 //! milliseconds: one process after the other, each once a second at most, and so seldom that all of it takes no more than
 //! half a per cent of a processor. Each greenlet that is found parked stands for the time since its process was last
-//! counted, as a stack stands for the time since the look before. Processes are counted once more when the recording ends,
-//! so that a short one has them too.
+//! counted, as a stack stands for the time since the look before. When the recording ends they are counted once more, so that
+//! a short one has them too.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -199,13 +199,19 @@ impl<'s> Profiler<'s> {
         self.profile.parked(pid, at_ns, groups.as_deref());
     }
 
-    /// Ends the recording: counts what is parked once more.
+    /// Ends the recording: counts what is parked once more, those first that were not counted for longest. All that never
+    /// were are; the others as far as that costs no more than the rest of the counting did.
     pub fn finish(&mut self) {
         let at_ns = self.recorder.clock.elapsed_ns();
         let alone = self.recorder.watched.len() == 1;
-        let serving = self.recorder.watched.iter().filter(|(_, w)| serves(w, alone));
-        for pid in serving.map(|(pid, _)| *pid).collect::<Vec<_>>() {
-            self.count(pid, at_ns);
+        let serving: Vec<i32> =
+            self.recorder.watched.iter().filter(|(_, w)| serves(w, alone)).map(|(pid, _)| *pid).collect();
+        let before_ns = own_cpu_ns();
+        for (pid, counted) in self.profile.longest_uncounted(&serving) {
+            let spent_ns = own_cpu_ns().saturating_sub(before_ns);
+            if !counted || spent_ns < at_ns / COUNT_SHARE {
+                self.count(pid, at_ns);
+            }
         }
         self.recorder.tell_denied();
         self.take_over();

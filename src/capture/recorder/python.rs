@@ -2,23 +2,22 @@
 
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 
 use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record, TasksSeen, WaitingGroup, WaitingKind};
-use crate::capture::profile::{ParkedGroup, Stack, Who};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
-use crate::python::census::{ALL_OBJECTS, Asked, Census, MachineStack};
+use crate::python::census::{Asked, Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
 use crate::python::{Interpreter, MemoryReader, NoInterpreter, Sample, StackReader};
-use crate::python::{greenlets, search, tasks};
+use crate::python::{greenlets, tasks};
 use crate::target::gunicorn::Settings;
-use crate::target::maps::{self, Mapping};
+use crate::target::maps::Mapping;
 
 /// Descriptors of one `poll` or `select` that are looked at.
 const MAX_POLLED: usize = 8;
@@ -34,6 +33,7 @@ pub struct Python {
     stacks: HashMap<Vec<(u32, u32)>, u32>,
     last: HashMap<i32, Option<u32>>,
     key: Vec<(u32, u32)>,
+    pub(super) parks: bool,
 }
 
 /// Why there is none.
@@ -79,7 +79,13 @@ impl Python {
         let mut reader = StackReader::new(interpreter, memory);
         // A worker that is being born may have no threads yet: later rounds will find them.
         let _ = reader.refresh_threads();
-        Ok(Self { reader, stacks: HashMap::default(), last: HashMap::default(), key: Vec::new() })
+        Ok(Self {
+            reader,
+            stacks: HashMap::default(),
+            last: HashMap::default(),
+            key: Vec::new(),
+            parks: false,
+        })
     }
 
     /// What of it cannot be seen, as the report says it.
@@ -112,9 +118,13 @@ impl Python {
         })
     }
 
-    /// Reads the list of threads anew; an inconsistent list leaves the old one.
+    /// Reads the list of threads anew; an inconsistent list leaves the old one. Nothing is kept of those that have ended.
     pub fn refresh(&mut self) {
         let _ = self.reader.refresh_threads();
+        if self.last.len() > 2 * self.reader.thread_ids().count() {
+            let alive: HashSet<i32> = self.reader.thread_ids().collect();
+            self.last.retain(|ns_tid, _| alive.contains(ns_tid));
+        }
     }
 
     /// The holder of the interpreter lock.
@@ -250,54 +260,13 @@ impl Python {
         })
     }
 
-    /// What is parked in it, by place: greenlets but for the loop's own, and tasks. `None` when they could not be found or
-    /// not be found to their end.
-    pub fn parked(
-        &mut self,
-        dir: &ProcDir,
+    /// The number of a stack; `None` when there are too many distinct ones already.
+    pub(super) fn number(
+        &self,
+        frames: &[RawFrame],
         interner: &mut Interner,
         out: &mut Vec<Record>,
-    ) -> Option<Vec<ParkedGroup>> {
-        let unseen = self.reader.interpreter().unseen;
-        if unseen.greenlets || unseen.tasks {
-            return None;
-        }
-        if !self.reader.may_park() {
-            return Some(Vec::new());
-        }
-        let mappings = maps::of(dir).ok()?;
-        let asked = Asked {
-            stacks: &[],
-            most: ALL_OBJECTS,
-            most_bytes: search::walk_bytes(&mappings),
-            search: Some(&|| maps::resident(dir, &mappings)),
-            lists: true,
-        };
-        let census = self.reader.census(&asked);
-        if !census.complete {
-            return None;
-        }
-        let mut groups: HashMap<(Who, bool, Arc<[RawFrame]>), u64> = HashMap::default();
-        for greenlet in census.greenlets.iter().filter(|g| g.state == greenlets::State::Suspended && !g.hub) {
-            *groups.entry((Who::Greenlets, false, Arc::clone(&greenlet.frames))).or_default() += 1;
-        }
-        for task in &census.tasks {
-            let ready = match task.state {
-                tasks::State::Waiting => false,
-                tasks::State::Ready => true,
-                tasks::State::Running | tasks::State::Finished => continue,
-            };
-            *groups.entry((Who::Tasks, ready, Arc::clone(&task.frames))).or_default() += 1;
-        }
-        let groups = groups.into_iter().map(|((who, ready, frames), count)| {
-            let stack = self.number(&frames, interner, out).map_or(Stack::Other, Stack::Kept);
-            ParkedGroup { who, ready, stack, count }
-        });
-        Some(groups.collect())
-    }
-
-    /// The number of a stack; `None` when there are too many distinct ones already.
-    fn number(&self, frames: &[RawFrame], interner: &mut Interner, out: &mut Vec<Record>) -> Option<u32> {
+    ) -> Option<u32> {
         if interner.is_full() {
             return None;
         }

@@ -155,7 +155,7 @@ impl<'p> Told<'p> {
         match who {
             Who::Greenlets => "greenlets".into(),
             Who::Tasks => "tasks".into(),
-            Who::Thread(0) => "other threads".into(),
+            Who::Thread(0) => "threads that ended".into(),
             Who::Thread(tid) => match self.profile.thread_names.get(&tid) {
                 Some(name) => format!("{} ({tid})", words::name(name)),
                 None => format!("thread {tid}"),
