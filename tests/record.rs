@@ -139,9 +139,9 @@ fn consumers_read(pid: i32) {
     on_speedscopes_page(folder.path(), &[(&speedscope, "worker "), (&pprof, "r.pb.gz - speedscope")]);
     is_a_trace(&trace);
     let mut picture = Vec::new();
-    let folded = std::fs::read_to_string(&collapsed).unwrap();
+    let stacks = std::fs::read_to_string(&collapsed).unwrap();
     let mut options = inferno::flamegraph::Options::default();
-    inferno::flamegraph::from_lines(&mut options, folded.lines(), &mut picture).unwrap();
+    inferno::flamegraph::from_lines(&mut options, stacks.lines(), &mut picture).unwrap();
     for picture in [picture, std::fs::read(&svg).unwrap()] {
         let picture = String::from_utf8(picture).unwrap();
         let options = roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
@@ -247,11 +247,14 @@ fn by_protobuf(file: &Path) {
     assert!(decoded.contains(&format!("    line: {line}\n")), "the line that blocks");
 }
 
+/// Beginning, length and name.
+type Slice<'t> = (f64, f64, &'t str);
+
 /// A trace: each track in order, what begins inside something ends inside it, tracks and processes have names.
 fn is_a_trace(file: &Path) {
     let trace: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    let mut tracks: BTreeMap<(i64, i64), Vec<(f64, f64, &str)>> = BTreeMap::new();
+    let mut tracks: BTreeMap<(i64, i64), Vec<Slice<'_>>> = BTreeMap::new();
     let (mut processes, mut threads) = (Vec::new(), Vec::new());
     for event in events {
         let (pid, tid) = (event["pid"].as_i64().unwrap(), event["tid"].as_i64().unwrap());
@@ -261,7 +264,7 @@ fn is_a_trace(file: &Path) {
                 tracks.entry((pid, tid)).or_default().push(slice);
             }
             (Some("M"), Some("process_name")) => {
-                processes.push((pid, event["args"]["name"].as_str().unwrap()))
+                processes.push((pid, event["args"]["name"].as_str().unwrap()));
             }
             (Some("M"), Some("thread_name")) => threads.push((pid, tid)),
             other => panic!("{other:?}"),
@@ -286,12 +289,15 @@ fn is_a_trace(file: &Path) {
     assert!(has("running") && has("cpu_python") && has("blocked: ") && has("block_sleep"));
 }
 
+/// Whether a file is whole.
+type Valid = fn(&[u8]) -> bool;
+
 #[test]
 fn a_recording_is_valid_at_every_moment() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::python("python3", PROGRAM, &[]);
     let pid = target.pid().to_string();
-    let whole: [(&str, fn(&[u8]) -> bool); 5] = [
+    let whole: [(&str, Valid); 5] = [
         ("r.speedscope.json", |bytes| {
             serde_json::from_slice::<Value>(bytes)
                 .is_ok_and(|file| !file["profiles"][0]["samples"][0].is_null())

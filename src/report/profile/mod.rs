@@ -1,7 +1,7 @@
 //! A recording in the forms that others open: folded stacks, a flame graph, speedscope, pprof, a Chrome trace.
 //!
 //! Takes what was added up and what it means; gives bytes. Pure. [`lines`] chooses what is told of it, the other modules
-//! write that down, one form each. Every foreign name goes through [`super::words`], so that neither a terminal nor a
+//! write that down, one form each. Every foreign name goes through `super::words`, so that neither a terminal nor a
 //! viewer acts on it.
 
 mod chrome;
