@@ -34,6 +34,8 @@ pub struct Profiler<'s> {
     next_round_ns: u64,
     next_count_ns: u64,
     last_counted: i32,
+    /// Whether there was but one process when it began.
+    alone: bool,
 }
 
 impl<'s> Profiler<'s> {
@@ -51,6 +53,7 @@ impl<'s> Profiler<'s> {
         for watched in recorder.watched.values_mut() {
             watched.trust_polls = true;
         }
+        let alone = recorder.watched.len() == 1;
         let mut profiler = Self {
             recorder,
             profile: Profile::new(header, keep_timeline),
@@ -58,6 +61,7 @@ impl<'s> Profiler<'s> {
             next_round_ns: SLOW_NS,
             next_count_ns: COUNT_NS,
             last_counted: 0,
+            alone,
         };
         profiler.name_threads();
         profiler.take_over();
@@ -102,7 +106,7 @@ impl<'s> Profiler<'s> {
             out: &mut recorder.records,
             buffer: &mut recorder.buffer,
         };
-        let alone = recorder.watched.len() == 1;
+        let alone = self.alone;
         for watched in recorder.watched.values_mut().filter(|w| serves(w, alone)) {
             let budget = if others <= OTHERS_PER_TICK {
                 watched.others()
@@ -176,7 +180,7 @@ impl<'s> Profiler<'s> {
 
     /// Counts what is parked in the process whose turn it is.
     fn count_next(&mut self, at_ns: u64) {
-        let alone = self.recorder.watched.len() == 1;
+        let alone = self.alone;
         let after = |pid: &&i32| **pid > self.last_counted;
         let mut serving = self.recorder.watched.iter().filter(|(_, w)| serves(w, alone)).map(|(pid, _)| pid);
         let many = serving.clone().count() as u64;
@@ -203,7 +207,7 @@ impl<'s> Profiler<'s> {
     /// were are; the others as far as that costs no more than the rest of the counting did.
     pub fn finish(&mut self) {
         let at_ns = self.recorder.clock.elapsed_ns();
-        let alone = self.recorder.watched.len() == 1;
+        let alone = self.alone;
         let serving: Vec<i32> =
             self.recorder.watched.iter().filter(|(_, w)| serves(w, alone)).map(|(pid, _)| *pid).collect();
         let before_ns = own_cpu_ns();
@@ -238,7 +242,7 @@ impl<'s> Profiler<'s> {
     }
 }
 
-/// Whether the time of a process is asked for: an arbiter serves nobody, unless there is nobody else.
+/// Whether the time of a process is asked for: an arbiter serves nobody, unless it is all that was asked for.
 fn serves(watched: &Watched, alone: bool) -> bool {
     alone || watched.facts.role != Role::Arbiter
 }
