@@ -357,6 +357,34 @@ fn ctrl_c_is_its_usual_end_and_a_polite_kill_is_told() {
     unharmed(target.pid());
 }
 
+/// Two tasks wait, one computes.
+const TASKS: &str = "
+import asyncio
+async def waits(): await asyncio.Event().wait()
+async def crunches():
+    while True:
+        sum(range(20000))
+        await asyncio.sleep(0)
+async def main(): await asyncio.gather(waits(), waits(), crunches())
+asyncio.run(main())
+";
+
+#[test]
+fn tasks_stand_for_themselves_and_not_for_their_loop() {
+    let target = Target::python("python3", TASKS, &[]);
+    recorded(target.pid(), &[], |stacks| {
+        let parked = |name: &str| -> u64 {
+            let of = |stack: &str| stack.starts_with(name) && stack.ends_with(";[parked]");
+            stacks.iter().filter(|(stack, _)| of(stack)).map(|(_, weight)| weight).sum()
+        };
+        let (main, waits) = (parked("main ("), parked("waits ("));
+        let crunches = stacks.iter().any(|(stack, _)| stack.starts_with("crunches ("));
+        // Each of the two waits all the time, as the first one does, however much of it the third one gets.
+        crunches && main > 0 && waits.abs_diff(2 * main) < 10
+    });
+    unharmed(target.pid());
+}
+
 #[test]
 fn nothing_recorded_is_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -83,3 +83,52 @@ impl Saver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::report::profile::samples::{EVERYTHING, recording};
+
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds() {
+            assert!(Instant::now() < deadline, "waited in vain: {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn a_newer_version_takes_the_place_of_the_first_one_when_it_is_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("r.folded");
+        let read = || std::fs::read_to_string(&place).unwrap_or_default();
+        let output = Output::open(Some(&place)).unwrap();
+        let mut saver = Saver::start(output, EVERYTHING, ProfileForm::Collapsed);
+        let mut profile = recording();
+        let with_stack = std::mem::take(&mut profile.totals.with_stack);
+        saver.offer(&profile);
+        profile.totals.with_stack = with_stack;
+        saver.offer(&profile);
+        until("the first version", || read().contains("compute ("));
+        let first = read();
+        profile.frames[0].function = "later".into();
+        // It is not time yet; then it is.
+        saver.offer(&profile);
+        profile.frames[0].function = "latest".into();
+        profile.totals.at_ns += 10 * RENEW_NS;
+        saver.offer(&profile);
+        until("the second version", || read() != first);
+        assert!(read().contains("latest (") && !read().contains("later ("), "{}", read());
+        drop(saver.finish());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn standard_output_gets_no_version_but_the_last() {
+        let mut saver = Saver::start(Output::Stdout, EVERYTHING, ProfileForm::Collapsed);
+        saver.offer(&recording());
+        assert!(matches!(saver.finish(), Output::Stdout));
+    }
+}
