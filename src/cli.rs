@@ -19,6 +19,9 @@ mod merge;
 pub use compare::PortalCompareArgs;
 pub use diff::{DiffArgs, SummaryFormat};
 pub use merge::MergeArgs;
+mod record;
+
+pub use record::{ByArg, ModeArg, RecordArgs, RecordFormat};
 
 /// Says what is wrong with each worker of a running server, without stopping it
 ///
@@ -39,7 +42,6 @@ pub use merge::MergeArgs;
 Examples:
   stallscope 4242                      the server that process 4242 belongs to
   stallscope --port 8000               the server that listens on port 8000
-  stallscope top 4242                  watch it live
   stallscope demo                      see it work: a server with a fault, and its diagnosis
 
 Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided, 130/143 interrupted"
@@ -99,6 +101,18 @@ Examples:
 Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"
     )]
     Dump(DumpArgs),
+    /// Record where the time goes: flame graph, speedscope, pprof, Chrome trace, folded stacks
+    ///
+    /// Samples every worker until Ctrl-C or for a time, without stopping it: threads, and parked greenlets and asyncio
+    /// tasks under themselves instead of their loop. The file is whole at every moment: it is renewed every few seconds,
+    /// and what was recorded is there whatever ends the recording.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        override_usage = "stallscope record [OPTIONS] <PID>",
+        after_help = record::EXAMPLES
+    )]
+    Record(RecordArgs),
     /// Say what may be read here, what not, why, and what opens it
     ///
     /// Without a PID: this machine, this user, and the servers that could be looked at. With one: every source is tried

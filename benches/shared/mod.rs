@@ -2,6 +2,7 @@
 //! environment of its own under the target folder.
 #![allow(dead_code, reason = "each benchmark uses its share of this")]
 
+pub mod pairs;
 pub mod peers;
 
 use std::error::Error;

@@ -24,8 +24,6 @@ use crate::target::maps;
 
 /// Most frames of a process whose local variables are read.
 const MOST_FRAMES: usize = 20_000;
-/// Bytes that following the collector's lists may copy beside three times what a search would: then a search is cheaper.
-const WALK_BYTES: u64 = 64 << 20;
 
 /// Everything of one process.
 #[derive(Debug, Clone, PartialEq)]
@@ -268,7 +266,7 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
         let asked = Asked {
             stacks: &stacks,
             most: ALL_OBJECTS,
-            most_bytes: 3 * search::bytes(mappings) + WALK_BYTES,
+            most_bytes: search::walk_bytes(mappings),
             search: Some(&|| maps::resident(&member.dir, mappings)),
             lists: true,
         };

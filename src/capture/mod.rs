@@ -2,7 +2,7 @@
 //!
 //! [`model`] is the vocabulary that all other rooms share; [`writer`] and [`reader`] put it on disk and take it
 //! back, [`mask`] keeps secrets out of it, [`redact`] names. [`rolling`] keeps the last seconds of a look without end, and
-//! [`live`] its cheap numbers; [`dump`] is everything at one instant.
+//! [`live`] its cheap numbers; [`profile`] adds up where the time went; [`dump`] is everything at one instant.
 
 pub mod dump;
 mod dump_threads;
@@ -10,6 +10,7 @@ pub mod live;
 pub mod mask;
 pub mod model;
 pub mod private_file;
+pub mod profile;
 pub mod reader;
 pub mod recorder;
 pub mod redact;

@@ -175,6 +175,7 @@ fn every_help_fits_one_screen_and_shows_examples() {
         "",
         "diagnose",
         "dump",
+        "record",
         "top",
         "doctor",
         "diff",

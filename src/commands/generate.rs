@@ -108,6 +108,7 @@ fn our_sections(name: &str, examples: &str) -> Roff {
         "stallscope-doctor" => &DOCTOR_EXIT_STATUS,
         "stallscope-diff" | "stallscope-portal-compare" => &DIFF_EXIT_STATUS,
         "stallscope-merge" => &MERGE_EXIT_STATUS,
+        "stallscope-record" => &RECORD_EXIT_STATUS,
         "stallscope-portal-validate" => &VALIDATE_EXIT_STATUS,
         _ => &EXIT_STATUS,
     };
@@ -188,6 +189,18 @@ const MERGE_EXIT_STATUS: [(&str, &str); 5] = [
         "Nothing was found, but a report could not be read or its look had failed. The summary says which.",
     ),
     ("4", "Every verdict is unknown."),
+];
+
+const RECORD_EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "Recorded and written. Ctrl-C (SIGINT) is the usual end of a recording without -d."),
+    ("2", "Wrong usage, among it a file name whose ending says no form."),
+    (
+        "3",
+        "Nothing could be recorded: the target is gone or not found, looking is not permitted, or nothing was of the \
+         kind that was asked for. Or the recording could not be written to its end; the last whole version of the file \
+         stays in its place.",
+    ),
+    ("143", "Ended by SIGTERM; what was recorded is written."),
 ];
 
 const VALIDATE_EXIT_STATUS: [(&str, &str); 5] = [

@@ -12,6 +12,7 @@ pub mod generate;
 pub mod merge;
 mod pipeline;
 pub mod portal;
+pub mod record;
 mod reports;
 pub mod top;
 pub mod validate;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Result<u8> {
         None => diagnose::run(&cli.diagnose),
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Dump(args)) => dump::run(&args),
+        Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Top(args)) => top::run(&args),
         Some(Verb::Diff(args)) => diff::run(&args),

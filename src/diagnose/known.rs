@@ -38,7 +38,14 @@ pub const MACHINERY: &[Row] = &[
     ("gunicorn/workers/base.py", &["notify"]),
     (
         "gunicorn/workers/gthread.py",
-        &["run", "poll_selector", "wait_for_events", "is_parent_alive", "murder_keepalived"],
+        &[
+            "run",
+            "poll_selector",
+            "wait_for_events",
+            "wait_for_and_dispatch_events", // since 24.0
+            "is_parent_alive",
+            "murder_keepalived",
+        ],
     ),
     ("concurrent/futures/_base.py", &[]), // gthread waits for its pool where it may accept nobody: before 24.0
     ("gunicorn/workers/sync.py", &["wait", "run", "run_for_one", "run_for_multiple", "is_parent_alive"]),
@@ -67,7 +74,7 @@ pub const POOL_WAITS: &[Row] = &[
     ("queue.py", &["get"]),
     ("threading.py", &["wait", "acquire"]),
     ("concurrent/futures/thread.py", &["_worker"]),
-    ("gevent/_threading.py", &["wait", "get", "acquire", "__enter__"]),
+    ("gevent/_threading.py", &[]), // the locks of gevent's pool: nothing else is called through them
     ("gevent/threadpool.py", &[]),
     ("gevent/hub.py", &[]),
     ("multiprocessing/connection.py", &[]),

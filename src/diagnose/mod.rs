@@ -1,7 +1,8 @@
 //! JUDGE: a capture in, a diagnosis out. No clock, no file, no process.
 //!
 //! [`view`] sorts the capture by process, [`features`] measures each process in each sub-window, [`rules`] argue,
-//! [`ladder`] decides, [`server`] sums up, and this file puts the answer together.
+//! [`ladder`] decides, [`server`] sums up, and this file puts the answer together. [`times`] says what the time of a
+//! recording was.
 
 pub mod activity;
 pub mod advice;
@@ -24,6 +25,7 @@ pub mod stack;
 pub mod summary;
 pub mod thresholds;
 pub mod timeline;
+pub mod times;
 pub mod view;
 
 use foldhash::HashMap;

@@ -27,6 +27,12 @@ pub fn own_cpu_ns() -> u64 {
     now_ns(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// The processor time of this thread in nanoseconds.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    now_ns(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn now_ns(clock: ClockId) -> u64 {
     clock_gettime(clock).map_or(0, |t| t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64)
 }

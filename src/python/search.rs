@@ -23,6 +23,8 @@ const MOST_BYTES: u64 = 1 << 30;
 const PIECE: usize = 256 * 1024;
 /// Largest mapping of a file that is searched for types: a library's variables are smaller.
 const LARGEST_FILE: u64 = 64 << 20;
+/// What following lists may always copy.
+const WALK_BYTES: u64 = 64 << 20;
 /// How often memory is searched anew because a type was found late: one of a class with a metaclass.
 const PASSES: usize = 3;
 /// Longest chain of metaclasses.
@@ -47,9 +49,14 @@ fn holds_types(mapping: &Mapping) -> bool {
 }
 
 /// Bytes of the mappings that objects can be in.
-#[must_use]
-pub fn bytes(mappings: &[Mapping]) -> u64 {
+fn bytes(mappings: &[Mapping]) -> u64 {
     mappings.iter().filter(|m| holds_objects(m)).map(|m| m.end.saturating_sub(m.start)).sum()
+}
+
+/// Bytes that following the collector's lists may copy before a search is the cheaper way: it reads each byte once.
+#[must_use]
+pub fn walk_bytes(mappings: &[Mapping]) -> u64 {
+    3 * bytes(mappings) + WALK_BYTES
 }
 
 /// Searches the mappings. `type_type` is the address of the type `type`.

@@ -3,6 +3,8 @@
 //! [`build()`] puts a capture and its judgement into one document ([`model::Report`]); [`text`], [`json`], [`ndjson`],
 //! [`markdown`], [`github`], [`junit`], [`sarif`] and [`html`] show it, [`schema`] describes it, [`output`] puts it where the
 //! user wants it. Nothing here judges, and nothing but [`output`] and [`style`] asks the environment.
+//! [`markdown`], [`github`], [`junit`] and [`sarif`] show it, [`schema`] describes it, [`output`] puts it where the
+//! user wants it; [`profile`] writes recordings. Nothing here judges, and nothing but [`output`] and [`style`] asks the environment.
 
 mod build;
 pub mod catalogue;
@@ -23,6 +25,7 @@ pub mod model;
 pub mod ndjson;
 pub mod output;
 mod page;
+pub mod profile;
 pub mod received;
 pub mod sanitize;
 pub mod sarif;

@@ -32,16 +32,34 @@ impl Output {
 
     /// Writes the report and closes the place.
     pub fn write(self, text: &str) -> Result<()> {
+        self.write_bytes(text.as_bytes())
+    }
+
+    /// The same for a report that is no text.
+    pub fn write_bytes(mut self, report: &[u8]) -> Result<()> {
+        match &mut self {
+            Self::Stdout => write_all_quietly(&mut io::stdout().lock(), report),
+            Self::File(file) => file.put(report),
+        }
+    }
+
+    /// Puts a whole report in place that a newer one may follow: whatever happens to us meanwhile, this one is there.
+    /// Standard output cannot take anything back, so nothing is written there.
+    pub fn renew(&mut self, report: &[u8]) -> Result<()> {
         match self {
-            Self::Stdout => write_quietly(&mut io::stdout().lock(), text),
-            Self::File(file) => file.write(text),
+            Self::Stdout => Ok(()),
+            Self::File(file) => file.put(report),
         }
     }
 }
 
 /// Writes to a stream; that nobody reads any more (`stallscope … | head -1`) is no error.
 pub fn write_quietly(stream: &mut impl Write, text: &str) -> Result<()> {
-    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+    write_all_quietly(stream, text.as_bytes())
+}
+
+fn write_all_quietly(stream: &mut impl Write, report: &[u8]) -> Result<()> {
+    match stream.write_all(report).and_then(|()| stream.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(private_file::cannot_write(Path::new("standard output"), &error))
         }
@@ -67,24 +85,31 @@ impl NewFile {
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
         let beside = private_file::folder(place).join(hidden);
-        // What the user named is what an error names.
-        let file = private_file::create(&beside)
-            .map_err(|error| Error { message: format!("cannot write {}", place.display()), ..error })?;
-        Ok(Self { place: place.to_owned(), beside, file: Some(file) })
+        let mut new = Self { place: place.to_owned(), beside, file: None };
+        new.file = Some(new.claim()?);
+        Ok(new)
     }
 
-    fn write(mut self, text: &str) -> Result<()> {
-        let Some(mut file) = self.file.take() else { unreachable!("only `write` and `drop` take the file") };
-        check_replaceable(&self.place)?;
-        let written = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&self.beside, &self.place));
-        written.map_err(|error| {
+    fn claim(&self) -> Result<File> {
+        // What the user named is what an error names.
+        private_file::create(&self.beside)
+            .map_err(|error| Error { message: format!("cannot write {}", self.place.display()), ..error })
+    }
+
+    fn put(&mut self, report: &[u8]) -> Result<()> {
+        let mut file = self.file.take().map_or_else(|| self.claim(), Ok)?;
+        let written = check_replaceable(&self.place).and_then(|()| self.put_whole(&mut file, report));
+        written.inspect_err(|_| {
             // Half a report helps nobody; the error says what happened.
             let _ = fs::remove_file(&self.beside);
-            private_file::cannot_write(&self.place, &error)
         })
+    }
+
+    fn put_whole(&self, file: &mut File, report: &[u8]) -> Result<()> {
+        file.write_all(report)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&self.beside, &self.place))
+            .map_err(|error| private_file::cannot_write(&self.place, &error))
     }
 }
 
@@ -150,6 +175,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(Output::open(Some(&folder.path().join("report.json"))).unwrap());
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn each_newer_report_takes_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("report.json");
+        let mut output = Output::open(Some(&place)).unwrap();
+        for report in ["first", "second"] {
+            output.renew(report.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&place).unwrap(), report);
+            assert_eq!(names(folder.path()), ["report.json"]);
+        }
+        let (victim, moved) = (folder.path().join("victim"), folder.path().join("moved"));
+        fs::write(&victim, "precious").unwrap();
+        fs::rename(&place, &moved).unwrap();
+        symlink(&victim, &place).unwrap();
+        assert!(output.renew(b"third").is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(names(folder.path()).len(), 3, "nothing is left beside it");
+        fs::remove_file(&place).unwrap();
+        output.write("last").unwrap();
+        assert_eq!(fs::read_to_string(&place).unwrap(), "last");
     }
 
     #[test]

@@ -70,7 +70,8 @@ fn header() -> Header {
     }
 }
 
-fn process(pid: i32) -> ProcessFacts {
+/// A worker of the server, or its arbiter.
+pub(crate) fn process(pid: i32) -> ProcessFacts {
     let arbiter = pid == ARBITER;
     ProcessFacts {
         at_ns: 0,

@@ -5,17 +5,20 @@
 //! The software comes from the registries, pinned by hash, into a folder of its own; without a network these tests
 //! say so and end.
 
+#[path = "../consumers/mod.rs"]
+mod consumers;
 mod example;
 mod markdown;
 #[path = "../tool/mod.rs"]
 mod tool;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use consumers::{json_of_package, output, said};
 use tool::{run, skipped};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -45,15 +48,6 @@ fn report(capture: &Path, form: &str, folder: &Path) -> PathBuf {
     let ran = run(&["--replay", text(capture), "--format", form, "-o", text(&place)]);
     assert!([0, 1].contains(&ran.code) && ran.stderr.is_empty(), "{ran:?}");
     place
-}
-
-/// Runs a program; `None` where there is no such program.
-fn output(command: &mut Command) -> Option<Output> {
-    command.output().ok()
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The Python that has the packages of `fixtures/ci/requirements.txt`, or why there is none.
@@ -97,24 +91,7 @@ fn python() -> Result<&'static Path, &'static str> {
 
 /// The schema of SARIF 2.1.0 as its committee published it, or why it cannot be had.
 fn sarif_schema() -> Result<Value, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sarif");
-    std::fs::create_dir_all(&folder).unwrap();
-    let mut pack = Command::new("npm");
-    pack.args(["pack", "--json", "--loglevel=error", SARIF_SCHEMA.0]).current_dir(&folder);
-    let done = output(&mut pack).ok_or("no npm was found")?;
-    if !done.status.success() {
-        return Err(said(&done).lines().next().unwrap_or("npm failed silently").to_owned());
-    }
-    let packed: Value = serde_json::from_slice(&done.stdout).map_err(|error| error.to_string())?;
-    assert_eq!(packed[0]["integrity"], SARIF_SCHEMA.1, "another package came");
-    let mut unpack = Command::new("tar");
-    unpack.args([
-        "-xzOf",
-        packed[0]["filename"].as_str().unwrap(),
-        "package/lib/schemas/sarif-2.1.0-rtm.5.json",
-    ]);
-    let schema = output(unpack.current_dir(&folder)).ok_or("no tar was found")?;
-    Ok(serde_json::from_slice(&schema.stdout).unwrap())
+    json_of_package("sarif", SARIF_SCHEMA, "package/lib/schemas/sarif-2.1.0-rtm.5.json")
 }
 
 #[test]

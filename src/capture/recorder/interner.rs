@@ -5,7 +5,7 @@ use foldhash::HashMap;
 use crate::capture::model::{Frame, Record};
 
 /// Most distinct stacks that are kept; a target that never repeats itself must not fill our memory.
-const MAX_STACKS: usize = 20_000;
+pub const MAX_STACKS: usize = 20_000;
 
 /// Gives numbers.
 #[derive(Debug, Default)]
@@ -38,12 +38,18 @@ impl Interner {
         id
     }
 
+    /// Whether no more distinct stacks are taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.stacks.len() >= MAX_STACKS
+    }
+
     /// The number of a stack of frame numbers; `None` when there are too many distinct ones already.
     pub fn stack(&mut self, frames: &[u32], complete: bool, out: &mut Vec<Record>) -> Option<u32> {
         if let Some(id) = self.stacks.get(frames) {
             return Some(*id);
         }
-        if self.stacks.len() >= MAX_STACKS {
+        if self.is_full() {
             return None;
         }
         let id = self.stacks.len() as u32;

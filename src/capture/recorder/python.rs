@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
@@ -30,10 +30,11 @@ type Place = (WaitingKind, Arc<[RawFrame]>);
 /// The interpreter of a process.
 pub struct Python {
     reader: StackReader<Memory>,
-    stacks: HashMap<Vec<(u32, u32)>, Option<u32>>,
+    stacks: HashMap<Vec<(u32, u32)>, u32>,
     last: HashMap<i32, Option<u32>>,
     key: Vec<(u32, u32)>,
     collectors: Vec<u64>,
+    pub(super) parks: bool,
 }
 
 /// Why there is none.
@@ -80,7 +81,14 @@ impl Python {
         // A worker that is being born may have no threads yet: later rounds will find them.
         let _ = reader.refresh_threads();
         let collectors = reader.collectors();
-        Ok(Self { reader, stacks: HashMap::default(), last: HashMap::default(), key: Vec::new(), collectors })
+        Ok(Self {
+            reader,
+            stacks: HashMap::default(),
+            last: HashMap::default(),
+            key: Vec::new(),
+            collectors,
+            parks: false,
+        })
     }
 
     /// What of it cannot be seen, as the report says it.
@@ -113,12 +121,16 @@ impl Python {
         })
     }
 
-    /// Reads the list of threads anew; an inconsistent list leaves the old one.
+    /// Reads the list of threads anew; an inconsistent list leaves the old one. Nothing is kept of those that have ended.
     pub fn refresh(&mut self) {
         let _ = self.reader.refresh_threads();
         // An interpreter that was being born has its collector by now.
         if self.collectors.is_empty() {
             self.collectors = self.reader.collectors();
+        }
+        if self.last.len() > 2 * self.reader.thread_ids().count() {
+            let alive: HashSet<i32> = self.reader.thread_ids().collect();
+            self.last.retain(|ns_tid, _| alive.contains(ns_tid));
         }
     }
 
@@ -159,12 +171,15 @@ impl Python {
         self.key.clear();
         self.key.extend(self.reader.frames().iter().map(|f| (f.code, f.line)));
         let id = if let Some(id) = self.stacks.get(&self.key) {
-            *id
+            Some(*id)
+        } else if interner.is_full() {
+            // Neither its frames nor itself: a target that never repeats itself must not fill our memory.
+            None
         } else {
             let frames: Vec<u32> =
                 self.reader.frames().iter().map(|f| interner.frame(self.named(*f), out)).collect();
             let id = interner.stack(&frames, self.reader.complete(), out);
-            self.stacks.insert(self.key.clone(), id);
+            self.stacks.extend(id.map(|id| (self.key.clone(), id)));
             id
         };
         self.last.insert(ns_tid, id);
@@ -244,8 +259,7 @@ impl Python {
         groups.sort_by(|a, b| (b.1.1, &a.1.0, a.0.0).cmp(&(a.1.1, &b.1.0, b.0.0)));
         let waiting_groups =
             groups.into_iter().take(MOST_GROUPS).filter_map(|((kind, frames), (name, count))| {
-                let frames: Vec<u32> = frames.iter().map(|f| interner.frame(self.named(*f), out)).collect();
-                Some(WaitingGroup { kind, name, count, stack: interner.stack(&frames, true, out)? })
+                Some(WaitingGroup { kind, name, count, stack: self.number(&frames, interner, out)? })
             });
         let groups = waiting_groups.collect();
         Some(TasksSeen {
@@ -257,6 +271,20 @@ impl Python {
             timers: Some(census.timers as u64),
             groups,
         })
+    }
+
+    /// The number of a stack; `None` when there are too many distinct ones already.
+    pub(super) fn number(
+        &self,
+        frames: &[RawFrame],
+        interner: &mut Interner,
+        out: &mut Vec<Record>,
+    ) -> Option<u32> {
+        if interner.is_full() {
+            return None;
+        }
+        let frames: Vec<u32> = frames.iter().map(|f| interner.frame(self.named(*f), out)).collect();
+        interner.stack(&frames, true, out)
     }
 
     /// The files on the stack of the main thread, looked at a few times: a running thread may be anywhere.

@@ -71,6 +71,9 @@ pub struct Watched {
     same_pid_ns: bool,
     /// Whether its monotonic clock is ours: a time namespace may shift it.
     pub same_clock: bool,
+    /// Whether a sleep in the same poll, begun at the same place, is taken for the same stack whenever it is met. Else
+    /// that is so only while it is not the turn of its stack.
+    pub trust_polls: bool,
 }
 
 /// Whether a process is in our time namespace. A kernel without such namespaces has one clock.
@@ -98,7 +101,38 @@ impl Watched {
             next_other: 0,
             same_pid_ns,
             same_clock: same_clock(&member.dir),
+            trust_polls: false,
         }
+    }
+
+    /// Its threads.
+    pub fn tids(&self) -> impl Iterator<Item = i32> + '_ {
+        self.threads.keys().copied()
+    }
+
+    /// Whether a thread is one of its own.
+    #[must_use]
+    pub fn has_thread(&self, tid: i32) -> bool {
+        self.threads.contains_key(&tid)
+    }
+
+    /// What threads are called: by Python, else by the kernel.
+    pub fn thread_names(&mut self, tids: &[i32], buffer: &mut [u8; READ_BUFFER_BYTES]) -> Vec<(i32, String)> {
+        let interpreters = self.python.as_mut().map(|python| python.reader().interpreters());
+        let mut names = Vec::with_capacity(tids.len());
+        for tid in tids {
+            let Some(thread) = self.threads.get_mut(tid) else { continue };
+            let by_python = match (&mut self.python, &interpreters) {
+                (Some(python), Some(all)) => python.reader().about(thread.ns_tid, all).name,
+                _ => None,
+            };
+            let by_kernel = || {
+                let stat = thread.files.stat(buffer).ok()?;
+                Some(String::from_utf8_lossy(stat.comm).into_owned())
+            };
+            names.extend(by_python.or_else(by_kernel).map(|name| (*tid, name)));
+        }
+        names
     }
 
     /// Looks which threads there are. `Gone` when the process has ended.
@@ -226,7 +260,7 @@ impl Watched {
         // Loops come back to the same sleep many times a second: where the turn of its stack has not come, it is what it was.
         // One that goes on is read whole at the next tick, lest a stop be taken for it.
         let asleep_still = thread.last.as_ref().is_some_and(|last| last.slices == slices);
-        if !stacks
+        if (!stacks || self.trust_polls)
             && !asleep_still
             && let (Some(site), Some(before)) = (site, &thread.sleep)
             && same_poll(context.arch, doing, site, before)
