@@ -11,7 +11,7 @@ use super::style::{Style, Tone};
 use super::word;
 use super::words::name;
 use crate::capture::dump::MAX_VALUE;
-use crate::capture::dump::{Gil, GreenletState};
+use crate::capture::dump::{Gil, GreenletState, NativeState};
 
 /// Most frames of one stack on a page; the document has all.
 const FRAMES: usize = 40;
@@ -87,6 +87,16 @@ fn thread_text(page: &mut Page, thread: &DumpThread) {
     }
     page.line(2, Tone::Strong, &facts.join(", "));
     frames_text(page, &thread.frames);
+    let Some(native) = &thread.native else { return };
+    let said = match native.state {
+        NativeState::Merged => return,
+        NativeState::Incomplete => "further out, native frames are not known",
+        NativeState::Apart => "the native stack could not be joined with that of Python",
+        NativeState::Running | NativeState::Moved | NativeState::Unreadable => "no native frames",
+    };
+    let why = native.why.as_ref().map_or_else(String::new, |why| format!(": {}", name(why)));
+    page.line(4, Tone::Faint, &format!("{said}{why}"));
+    frames_text(page, &native.frames);
 }
 
 fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
@@ -122,6 +132,16 @@ fn times(count: u64) -> String {
 
 /// A frame on a line of its own. What stands before a package's own folders says nothing here; the document has it.
 fn place(frame: &DumpFrame) -> String {
+    match (frame.kind.as_str(), &frame.library) {
+        ("kernel", _) => return format!("{}  kernel", name(&frame.function)),
+        // The program or library says more than the folder in which somebody compiled it.
+        ("native", Some(library)) => {
+            let last = |path: &str| name(path.rsplit('/').next().unwrap_or_default());
+            let source = if frame.line > 0 { format!(" {}:{}", last(&frame.file), frame.line) } else { String::new() };
+            return format!("{}  {}{source}", name(&frame.function), last(library));
+        }
+        _ => {}
+    }
     let file = ["/site-packages/", "/dist-packages/"]
         .iter()
         .find_map(|folder| frame.file.rsplit_once(folder))
@@ -131,7 +151,8 @@ fn place(frame: &DumpFrame) -> String {
 
 fn frames_text(page: &mut Page, frames: &[DumpFrame]) {
     for frame in frames.iter().take(FRAMES) {
-        page.line(4, Tone::Plain, &place(frame));
+        let tone = if frame.kind == "python" { Tone::Plain } else { Tone::Faint };
+        page.line(4, tone, &place(frame));
         for variable in frame.locals.iter().flatten() {
             page.line(8, Tone::Faint, &format!("{} = {}", name(&variable.name), value(&variable.value)));
         }
@@ -167,6 +188,7 @@ mod tests {
             sleeping_in: Some("futex".into()),
             frames: vec![Frame { function: "work".into(), file: "/app.py".into(), line: 3 }],
             locals: Some(vec![vec![variable]]),
+            native: None,
         }
     }
 

@@ -1,0 +1,94 @@
+//! Follows a stack from its innermost frame to its root.
+//!
+//! Takes the registers that are known, the modules, and a copy of the stack that was made at one instant; gives addresses
+//! and how it ended. Where a rule needs what nobody knows, the stack ends there and says so.
+
+use foldhash::HashMap;
+
+use super::cfi::{Caller, NoCaller, Rule};
+use super::modules::Modules;
+use super::registers::{RIP, Registers};
+use crate::python::memory::{MemoryReader, ReadError};
+
+/// Most frames that are followed.
+const MAX_FRAMES: usize = 8_192;
+/// Most rules that are kept.
+const MAX_RULES: usize = 65_536;
+
+/// A copy of a stack.
+#[derive(Debug, Clone, Default)]
+pub struct StackCopy {
+    /// Where it begins.
+    pub start: u64,
+    /// What is there.
+    pub bytes: Vec<u8>,
+}
+
+impl MemoryReader for StackCopy {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let offset = address.checked_sub(self.start).and_then(|offset| usize::try_from(offset).ok());
+        let range = offset.and_then(|offset| Some(offset..offset.checked_add(buffer.len())?));
+        buffer.copy_from_slice(range.and_then(|range| self.bytes.get(range)).ok_or(ReadError::Unmapped)?);
+        Ok(())
+    }
+}
+
+/// A frame: where its function is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where it goes on.
+    pub address: u64,
+    /// An address inside the call: that one, or the byte before it where it is a return address.
+    pub inside: u64,
+}
+
+/// A stack as addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// The frames, innermost first.
+    pub places: Vec<Place>,
+    /// Why it ends before its root; `None` when it does not.
+    pub cut: Option<NoCaller>,
+}
+
+/// Follows stacks of one process; keeps the rules it has met.
+#[derive(Debug, Default)]
+pub struct Unwinder {
+    rules: HashMap<u64, Result<Rule, NoCaller>>,
+}
+
+impl Unwinder {
+    /// Follows a stack.
+    pub fn walk(
+        &mut self,
+        memory: &dyn MemoryReader,
+        modules: &Modules,
+        stack: &dyn MemoryReader,
+        innermost: Registers,
+    ) -> Walked {
+        let mut places = Vec::new();
+        let (mut registers, mut exact) = (innermost, true);
+        let cut = loop {
+            let Some(address) = registers.get(RIP) else { break None };
+            // A call may be the last instruction of a function: what follows is another one.
+            let inside = if exact { address } else { address.wrapping_sub(1) };
+            if places.len() >= MAX_FRAMES {
+                break Some(NoCaller::TooDeep);
+            }
+            places.push(Place { address, inside });
+            if self.rules.len() >= MAX_RULES {
+                self.rules.clear();
+            }
+            let rule = self.rules.entry(inside).or_insert_with(|| {
+                let module = modules.at(inside).ok_or(NoCaller::NoModule(inside))?;
+                module.rule(memory, inside)
+            });
+            match rule.as_ref().map_err(|why| *why).and_then(|rule| rule.caller(stack, &registers)) {
+                Ok(Caller::Frame(caller, signal)) => (registers, exact) = (caller, signal),
+                Ok(Caller::Root) => break None,
+                Err(why) => break Some(why),
+            }
+        };
+        Walked { places, cut }
+    }
+}
