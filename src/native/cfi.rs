@@ -3,6 +3,7 @@
 //! Takes the memory that the tables are mapped in (`.eh_frame_hdr`, `.eh_frame`): no file is opened, so this works for
 //! deleted files and other mount namespaces, and no path can fool it. Of a table only the entry of the one function is read.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
@@ -11,7 +12,7 @@ use gimli::{
     Value,
 };
 
-use super::registers::{RIP, RSP, Registers};
+use super::registers::{RBP, RIP, RSP, Registers};
 use crate::python::memory::{MemoryReader, ReadError, half_at};
 
 /// Longest index of a table that is read: 1,000,000 functions.
@@ -83,6 +84,8 @@ impl Table {
 /// How the registers of a caller are found from those of its callee.
 #[derive(Debug, Clone)]
 pub struct Rule {
+    /// The piece of code that the table's entry is about.
+    pub piece: Range<u64>,
     frame: CfaRule<usize>,
     registers: Vec<(u16, RegisterRule<usize>)>,
     section: EhFrame<Bytes>,
@@ -138,7 +141,23 @@ impl Rule {
             .map_err(|_| bad)?;
         let (frame, registers) = (row.cfa().clone(), row.registers().map(|(r, rule)| (r.0, rule.clone())).collect());
         let (encoding, signal) = (function.cie().encoding(), function.is_signal_trampoline());
-        Ok(Self { frame, registers, section, encoding, signal })
+        let piece = function.initial_address()..function.end_address();
+        Ok(Self { piece, frame, registers, section, encoding, signal })
+    }
+
+    /// Where the base pointer stands below a frame's address, when the rule needs it.
+    #[must_use]
+    pub fn needs_base(&self) -> Option<u64> {
+        match &self.frame {
+            CfaRule::RegisterAndOffset { register: Register(RBP), offset } => u64::try_from(*offset).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the rule at the beginning of a function: nothing but the return address lies on its frame yet.
+    #[must_use]
+    pub fn at_beginning(&self) -> bool {
+        matches!(&self.frame, CfaRule::RegisterAndOffset { register: Register(RSP), offset: 8 })
     }
 
     /// The caller of a frame whose registers are given. `stack` has what is on the stack.

@@ -38,10 +38,13 @@ pub enum Fit {
     },
 }
 
+/// The function that evaluates Python code, since 3.6.
+pub const EVALUATION: &str = "_PyEval_EvalFrameDefault";
+
 /// Whether a function is the one that evaluates Python code.
 #[must_use]
 pub fn evaluates(function: &str, python2: bool) -> bool {
-    let name = if python2 { "PyEval_EvalFrameEx" } else { "_PyEval_EvalFrameDefault" };
+    let name = if python2 { "PyEval_EvalFrameEx" } else { EVALUATION };
     // The compiler names parts of a function behind a dot.
     function.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

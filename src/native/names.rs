@@ -4,14 +4,18 @@
 //! target's root. Where no file is left, as after an upgrade for somebody who is not the superuser, what the library exports
 //! is read from memory. There is a time after which no more debugging information is read.
 
+use std::cell::OnceCell;
 use std::io::Read as _;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use flate2::Crc;
 use foldhash::HashMap;
 
+use super::merge::EVALUATION;
 use super::modules::Module;
+use super::parts;
 use super::symbols::{DebugLinks, Named, Symbols};
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::target_file::{RegularFile, mapped, regular_below_root};
@@ -22,6 +26,8 @@ use crate::python::memory::MemoryReader;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of the beginning of a library must be the same in its file.
 const BEGIN: u64 = 1_024;
+/// Longest function that evaluates Python code.
+const MAX_EVALUATION: usize = 1 << 20;
 /// Longest image that the kernel maps.
 const MAX_VDSO: u64 = 256 << 10;
 /// Longest build id that names a file.
@@ -39,12 +45,13 @@ pub struct KnownFiles {
 }
 
 /// The names in one module of a process.
-#[derive(Clone)]
 pub struct Names {
     symbols: Rc<Symbols>,
     bias: u64,
     /// Why its file could not be read, if it could not: then only what it exports has names.
     pub no_file: Option<Unseen>,
+    /// Where the jumps of the function that evaluates Python code lead.
+    jumps: OnceCell<Vec<u64>>,
 }
 
 impl Names {
@@ -52,6 +59,18 @@ impl Names {
     #[must_use]
     pub fn at(&self, address: u64) -> Vec<Named> {
         self.symbols.at(address.wrapping_sub(self.bias))
+    }
+
+    /// Whether a piece of code without a name is a part of the function that evaluates Python code: of a stripped
+    /// interpreter most of it has none.
+    pub fn evaluates(&self, memory: &dyn MemoryReader, piece: &Range<u64>) -> bool {
+        let jumps = self.jumps.get_or_init(|| {
+            let Some((start, size)) = self.symbols.place_of(EVALUATION) else { return Vec::new() };
+            let start = start.wrapping_add(self.bias);
+            let code = memory.bytes(start, size.min(MAX_EVALUATION as u64), MAX_EVALUATION).unwrap_or_default();
+            parts::targets(&code, start)
+        });
+        parts::is_part(jumps, piece)
     }
 }
 
@@ -63,7 +82,7 @@ impl KnownFiles {
             let length = (module.end - module.start).min(MAX_VDSO);
             let bytes = memory.bytes(module.start, length, MAX_VDSO as usize).unwrap_or_default();
             let symbols = Symbols::of_bytes(&bytes, false).unwrap_or_default();
-            return Names { symbols: Rc::new(symbols), bias, no_file: None };
+            return Names { symbols: Rc::new(symbols), bias, no_file: None, jumps: OnceCell::new() };
         }
         let length = (module.first_end - module.start).min(BEGIN);
         let begin = memory.bytes(module.start, length, BEGIN as usize).unwrap_or_default();
@@ -73,12 +92,12 @@ impl KnownFiles {
             mapped(dir, module.start, module.first_end, &module.path, &begin)
         };
         match file {
-            Ok(file) => Names { symbols: self.of_file(dir, &module.path, file), bias, no_file: None },
+            Ok(file) => Names { symbols: self.of_file(dir, &module.path, file), bias, no_file: None, jumps: OnceCell::new() },
             Err(why) => {
                 let image = Image::open(memory, module.start).ok().flatten();
                 let exported = image.and_then(|image| image.functions(memory).ok()).unwrap_or_default();
                 let own = exported.into_iter().map(|(name, at)| (name, at.address.wrapping_sub(bias), at.size));
-                Names { symbols: Rc::new(Symbols::exported(own)), bias, no_file: Some(why) }
+                Names { symbols: Rc::new(Symbols::exported(own)), bias, no_file: Some(why), jumps: OnceCell::new() }
             }
         }
     }

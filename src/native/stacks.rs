@@ -18,7 +18,7 @@ use super::unwind::{Place, StackCopy, Unwinder};
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::parse::Site;
 use crate::observe::target_file::regular_below_root;
-use crate::python::memory::MemoryReader;
+use crate::python::memory::{MemoryReader, PAGE};
 use crate::target::maps::Mapping;
 
 /// Most of a stack that is copied.
@@ -95,9 +95,21 @@ impl<M: MemoryReader> NativeStacks<M> {
         let behind = self.mappings.partition_point(|(_, end)| *end <= site.stack_pointer);
         let (_, end) = self.mappings.get(behind)?;
         let start = site.stack_pointer.checked_sub(RED_ZONE)?;
-        let length = (end - start).min(MAX_STACK);
-        let bytes = self.memory.bytes(start, length, MAX_STACK as usize).ok()?;
-        Some(StackCopy { start, bytes })
+        let length = (end - start).min(MAX_STACK) as usize;
+        let mut bytes = vec![0; length];
+        if self.memory.read(start, &mut bytes).is_err() {
+            // The C library puts guards between stacks, which do not show in the list of mappings.
+            let first = (PAGE - start % PAGE) as usize;
+            let mut read = 0;
+            while let Some(room) = bytes.get_mut(read..(read + if read == 0 { first } else { PAGE as usize }).min(length))
+                && !room.is_empty()
+                && self.memory.read(start + read as u64, room).is_ok()
+            {
+                read += room.len();
+            }
+            bytes.truncate(read);
+        }
+        (!bytes.is_empty()).then_some(StackCopy { start, bytes })
     }
 
     /// The frames on a copied stack.
@@ -113,7 +125,7 @@ impl<M: MemoryReader> NativeStacks<M> {
 
     /// Names a frame and those that are inlined in it.
     fn name(&mut self, place: Place, known: &mut KnownFiles, frames: &mut Vec<NativeFrame>) {
-        let Self { modules, names, dir, memory, no_file, .. } = self;
+        let Self { modules, unwinder, names, dir, memory, no_file, .. } = self;
         let Some(module) = modules.at(place.inside) else {
             let function = self.compiled(place.inside).map(str::to_owned);
             frames.push(NativeFrame { function, library: None, offset: place.address, source: None });
@@ -133,7 +145,8 @@ impl<M: MemoryReader> NativeStacks<M> {
         };
         let named = names.at(place.inside);
         if named.is_empty() {
-            frames.push(frame(None, None));
+            let part = unwinder.piece(place.inside).is_some_and(|piece| names.evaluates(memory, &piece));
+            frames.push(frame(part.then(|| format!("{}.part", merge::EVALUATION)), None));
         }
         frames.extend(named.into_iter().map(|named| frame(Some(named.function), named.source)));
     }

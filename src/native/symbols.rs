@@ -153,6 +153,12 @@ impl Symbols {
         named
     }
 
+    /// Where a function is, and its size.
+    #[must_use]
+    pub fn place_of(&self, name: &str) -> Option<(u64, u64)> {
+        self.table.iter().find(|function| function.name == name).map(|function| (function.start, function.size))
+    }
+
     fn in_table(&self, address: u64) -> Option<String> {
         let behind = self.table.partition_point(|function| function.start <= address);
         let function = self.table.get(behind.checked_sub(1)?)?;

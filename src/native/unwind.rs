@@ -3,15 +3,20 @@
 //! Takes the registers that are known, the modules, and a copy of the stack that was made at one instant; gives addresses
 //! and how it ended. Where a rule needs what nobody knows, the stack ends there and says so.
 
+use std::ops::Range;
+
 use foldhash::HashMap;
 
 use super::cfi::{Caller, NoCaller, Rule};
+use super::depth::depth;
 use super::modules::Modules;
-use super::registers::{RIP, Registers};
+use super::registers::{RBP, RIP, RSP, Registers};
 use crate::python::memory::{MemoryReader, ReadError};
 
 /// Most frames that are followed.
 const MAX_FRAMES: usize = 8_192;
+/// Longest function whose code is followed.
+const MAX_CODE: u64 = 64 << 10;
 /// Most rules that are kept.
 const MAX_RULES: usize = 65_536;
 
@@ -83,6 +88,11 @@ impl Unwinder {
                 let module = modules.at(inside).ok_or(NoCaller::NoModule(inside))?;
                 module.rule(memory, inside)
             });
+            if let Ok(rule) = rule
+                && let (Some(below), None) = (rule.needs_base(), registers.get(RBP))
+            {
+                registers.set(RBP, base(memory, modules, rule, &registers, below));
+            }
             match rule.as_ref().map_err(|why| *why).and_then(|rule| rule.caller(stack, &registers)) {
                 Ok(Caller::Frame(caller, signal)) => (registers, exact) = (caller, signal),
                 Ok(Caller::Root) => break None,
@@ -91,4 +101,27 @@ impl Unwinder {
         };
         Walked { places, cut }
     }
+
+    /// The piece of code that an address lies in, as far as its rule was met.
+    #[must_use]
+    pub fn piece(&self, inside: u64) -> Option<Range<u64>> {
+        Some(self.rules.get(&inside)?.as_ref().ok()?.piece.clone())
+    }
+}
+
+/// The base pointer of a frame, by what the function's code has done to the stack pointer.
+fn base(
+    memory: &dyn MemoryReader,
+    modules: &Modules,
+    rule: &Rule,
+    registers: &Registers,
+    below: u64,
+) -> Option<u64> {
+    let Range { start, end } = rule.piece;
+    let length = end.checked_sub(start).filter(|length| *length <= MAX_CODE)?;
+    // A part of a function that lies elsewhere does not begin with an empty frame.
+    modules.at(start)?.rule(memory, start).ok().filter(Rule::at_beginning)?;
+    let code = memory.bytes(start, length, MAX_CODE as usize).ok()?;
+    let depth = depth(&code, start, registers.get(RIP)?)?;
+    registers.get(RSP)?.checked_add(depth)?.checked_sub(below)
 }
