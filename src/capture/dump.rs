@@ -6,14 +6,14 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::dump_native::{NativeDump, NativeState};
 use super::dump_native::Natives;
+pub use super::dump_native::{NativeDump, NativeState};
 use super::dump_threads::threads;
 use super::mask::Values;
 use super::model::{BlindSpot, Frame, PythonFacts, Role};
 use super::recorder::python::{NoPython, Python};
-use crate::observe::clock::monotonic_ns;
 use crate::native::names::KnownFiles;
+use crate::observe::clock::monotonic_ns;
 use crate::python::census::{ALL_OBJECTS, Asked, Census, FoundBy as Way, Greenlet, Rejected};
 use crate::python::kinds::Library;
 use crate::python::locals::Locals;

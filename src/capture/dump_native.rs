@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::model::BlindSpot;
 use crate::native::merge::{Fit, Place, merge};
-use crate::native::names::KnownFiles;
+use crate::native::names::{KnownFiles, PATIENCE};
 use crate::native::stacks::{NativeFrame, NativeStacks};
 use crate::observe::kernel_file::{Seen, Unseen};
 use crate::observe::memory::Memory;
@@ -34,9 +34,7 @@ pub struct NativeDump {
 }
 
 /// What became of the machine's stack of a thread.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NativeState {
     /// Joined with the Python frames, to its root.
@@ -60,7 +58,10 @@ impl NativeDump {
 
     /// A thread that runs.
     pub(super) fn running() -> Self {
-        Self::without(NativeState::Running, "the thread runs, and its registers are only known while it sleeps")
+        Self::without(
+            NativeState::Running,
+            "the thread runs, and its registers are only known while it sleeps",
+        )
     }
 
     /// A thread that woke up.
@@ -110,23 +111,29 @@ impl<'a> Natives<'a> {
             Vec::new()
         });
         let Some(copy) = copy else {
-            return Some(NativeDump { kernel, ..NativeDump::without(NativeState::Unreadable, "its stack could not be read") });
+            return Some(NativeDump {
+                kernel,
+                ..NativeDump::without(NativeState::Unreadable, "its stack could not be read")
+            });
         };
         let stack = self.stacks.frames(before.site, &copy, self.known);
         let cut = stack.cut.map(|why| why.to_string());
-        let (places, state, why) = match calls.map(|calls| merge(&stack.frames, cut.is_some(), calls, python2)) {
-            Some((places, Fit::Whole)) => (places, NativeState::Merged, None),
-            Some((places, Fit::Incomplete)) => (places, NativeState::Incomplete, cut),
-            Some((_, Fit::Apart { native, python })) => {
-                let found = format!("{native} calls of the interpreter are on it, by its own account there are {python}");
-                let why = cut.map_or(found.clone(), |cut| format!("{found}; {cut}"));
-                (Vec::new(), NativeState::Apart, Some(why))
-            }
-            None => {
-                let why = "its Python frames are not all known, or are those of several interpreters";
-                (Vec::new(), NativeState::Apart, Some(why.to_owned()))
-            }
-        };
+        let (places, state, why) =
+            match calls.map(|calls| merge(&stack.frames, cut.is_some(), calls, python2)) {
+                Some((places, Fit::Whole)) => (places, NativeState::Merged, None),
+                Some((places, Fit::Incomplete)) => (places, NativeState::Incomplete, cut),
+                Some((_, Fit::Apart { native, python })) => {
+                    let found = format!(
+                        "{native} calls of the interpreter are on it, by its own account there are {python}"
+                    );
+                    let why = cut.map_or(found.clone(), |cut| format!("{found}; {cut}"));
+                    (Vec::new(), NativeState::Apart, Some(why))
+                }
+                None => {
+                    let why = "its Python frames are not all known, or are those of several interpreters";
+                    (Vec::new(), NativeState::Apart, Some(why.to_owned()))
+                }
+            };
         Some(NativeDump { state, why, kernel, frames: stack.frames, places })
     }
 
@@ -135,7 +142,9 @@ impl<'a> Natives<'a> {
         let files = self.stacks.no_file.into_iter().map(|(path, why)| BlindSpot {
             what: format!("names of functions in {path} of process {pid}, but for those it exports"),
             why: match why {
-                Unseen::Garbled => "the file there is not what is mapped, or none that can be read".to_owned(),
+                Unseen::Garbled => {
+                    "the file there is not what is mapped, or none that can be read".to_owned()
+                }
                 other => format!("its file cannot be read: {other}"),
             },
             remedy: "run as the superuser, who can read files that were deleted or exchanged".into(),
@@ -145,6 +154,15 @@ impl<'a> Natives<'a> {
             why: why.to_string(),
             remedy: "run as the superuser".into(),
         });
-        files.chain(kernel).collect()
+        let left_out = self.known.left_out;
+        let lines = (left_out > 0).then(|| BlindSpot {
+            what: format!("inlined functions and lines of {left_out} libraries of process {pid}"),
+            why: format!(
+                "reading the debugging information of others took {} s of processor time, which is the most",
+                PATIENCE.as_secs()
+            ),
+            remedy: format!("look at it alone: stallscope dump {pid} --only {pid} --native"),
+        });
+        files.chain(kernel).chain(lines).collect()
     }
 }

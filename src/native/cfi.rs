@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianArcSlice, Encoding, EvaluationResult, Expression,
-    LittleEndian, ParsedEhFrameHdr, Register, RegisterRule, UnwindContext, UnwindExpression, UnwindSection as _,
-    Value,
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, Encoding, EndianArcSlice, EvaluationResult, Expression,
+    LittleEndian, ParsedEhFrameHdr, Register, RegisterRule, UnwindContext, UnwindExpression,
+    UnwindSection as _, Value,
 };
 
 use super::registers::{RBP, RIP, RSP, Registers};
@@ -126,9 +126,8 @@ impl Rule {
         section.set_address_size(8);
         // Addresses are told relative to where they stand.
         let bases = BaseAddresses::default().set_eh_frame(entry.wrapping_sub(begin as u64));
-        let function = section
-            .fde_from_offset(&bases, begin.into(), EhFrame::cie_from_offset)
-            .map_err(|_| bad)?;
+        let function =
+            section.fde_from_offset(&bases, begin.into(), EhFrame::cie_from_offset).map_err(|_| bad)?;
         if !function.contains(address) {
             return Err(NoCaller::NoRule(address));
         }
@@ -136,10 +135,10 @@ impl Rule {
             return Err(bad);
         }
         let mut context = UnwindContext::new();
-        let row = function
-            .unwind_info_for_address(&section, &bases, &mut context, address)
-            .map_err(|_| bad)?;
-        let (frame, registers) = (row.cfa().clone(), row.registers().map(|(r, rule)| (r.0, rule.clone())).collect());
+        let row =
+            function.unwind_info_for_address(&section, &bases, &mut context, address).map_err(|_| bad)?;
+        let (frame, registers) =
+            (row.cfa().clone(), row.registers().map(|(r, rule)| (r.0, rule.clone())).collect());
         let (encoding, signal) = (function.cie().encoding(), function.is_signal_trampoline());
         let piece = function.initial_address()..function.end_address();
         Ok(Self { piece, frame, registers, section, encoding, signal })

@@ -6,7 +6,8 @@
 
 use foldhash::HashMap;
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
 };
 
 /// How often the code is followed: blocks behind a jump back are known only after that was met.
@@ -42,10 +43,6 @@ pub fn depth(code: &[u8], start: u64, at: u64) -> Option<u64> {
                 }
                 break;
             }
-            // What was called does not come back to behind the place, or the place is no instruction.
-            if ip > at && now.is_some() && jumps.is_empty() {
-                return None;
-            }
             let instruction = decoder.decode();
             if instruction.is_invalid() {
                 return None;
@@ -72,18 +69,35 @@ pub fn depth(code: &[u8], start: u64, at: u64) -> Option<u64> {
     None
 }
 
+/// Whether bytes end with a call: so does what lies before a return address.
+#[must_use]
+pub fn ends_with_call(bytes: &[u8]) -> bool {
+    (2..=7).filter_map(|length| bytes.len().checked_sub(length)).any(|begin| {
+        let Some(code) = bytes.get(begin..) else { return false };
+        let mut decoder = Decoder::new(64, code, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let call = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+        call && instruction.len() == code.len()
+    })
+}
+
 /// Where the stack pointer stands after an instruction; `None` when that cannot be told.
 fn moved(instruction: &Instruction, depth: Depth, info: &mut InstructionInfoFactory) -> Option<Depth> {
     let Depth { stack, frame } = depth;
     let registers = (instruction.op0_kind() == OpKind::Register).then(|| instruction.op0_register());
     let immediate = || instruction.try_immediate(1).ok().map(|value| value as i64);
-    let from_register = |register| instruction.op1_kind() == OpKind::Register && instruction.op1_register() == register;
+    let from_register =
+        |register| instruction.op1_kind() == OpKind::Register && instruction.op1_register() == register;
     match (instruction.mnemonic(), registers) {
         // A called function gives the stack pointer back as it was.
         (Mnemonic::Call, _) => return Some(depth),
         (Mnemonic::Leave, _) => return Some(Depth { stack: frame? - 8, frame: None }),
-        (Mnemonic::Sub, Some(Register::RSP)) => return Some(Depth { stack: stack.checked_add(immediate()?)?, frame }),
-        (Mnemonic::Add, Some(Register::RSP)) => return Some(Depth { stack: stack.checked_sub(immediate()?)?, frame }),
+        (Mnemonic::Sub, Some(Register::RSP)) => {
+            return Some(Depth { stack: stack.checked_add(immediate()?)?, frame });
+        }
+        (Mnemonic::Add, Some(Register::RSP)) => {
+            return Some(Depth { stack: stack.checked_sub(immediate()?)?, frame });
+        }
         (Mnemonic::Mov, Some(Register::RSP)) => {
             return from_register(Register::RBP).then_some(Depth { stack: frame?, frame });
         }
@@ -96,7 +110,10 @@ fn moved(instruction: &Instruction, depth: Depth, info: &mut InstructionInfoFact
                 Register::RBP => frame?,
                 _ => return None,
             };
-            return Some(Depth { stack: base.checked_sub(instruction.memory_displacement64() as i64)?, frame });
+            return Some(Depth {
+                stack: base.checked_sub(instruction.memory_displacement64() as i64)?,
+                frame,
+            });
         }
         (Mnemonic::Pop, Some(Register::RBP)) => return Some(Depth { stack: stack - 8, frame: None }),
         (Mnemonic::Push | Mnemonic::Pop, register) if register != Some(Register::RSP) => {
@@ -140,7 +157,8 @@ mod tests {
     #[test]
     fn what_follows_the_end_of_the_function_is_known_by_a_jump() {
         // `jne +9; lea rsp,[rbp-0x10]; pop rbx; pop r15; pop rbp; ret; call rax`: the call comes behind the return.
-        let code = with(&[0x75, 0x09, 0x48, 0x8d, 0x65, 0xf0, 0x5b, 0x41, 0x5f, 0x5d, 0xc3, 0xff, 0xd0, 0x90]);
+        let code =
+            with(&[0x75, 0x09, 0x48, 0x8d, 0x65, 0xf0, 0x5b, 0x41, 0x5f, 0x5d, 0xc3, 0xff, 0xd0, 0x90]);
         assert_eq!(depth(&code, 0x1000, 0x1018), Some(8 + 8 + 16 + 0x18));
         assert_eq!(depth(&code, 0x1000, 0x1015), Some(8), "before it returns");
     }
@@ -151,6 +169,16 @@ mod tests {
         assert_eq!(depth(&with(&[0x48, 0x29, 0xc4, 0xff, 0xd0, 0x90]), 0x1000, 0x1010), None);
         // `and rsp,-32; call rax`
         assert_eq!(depth(&with(&[0x48, 0x83, 0xe4, 0xe0, 0xff, 0xd0, 0x90]), 0x1000, 0x1011), None);
+    }
+
+    #[test]
+    fn calls_of_all_kinds() {
+        assert!(ends_with_call(&[0x90, 0x90, 0xe8, 1, 2, 3, 4]));
+        assert!(ends_with_call(&[0x41, 0xff, 0xd4]));
+        assert!(ends_with_call(&[0xff, 0x90, 1, 2, 3, 4]));
+        assert!(!ends_with_call(&[0x90; 7]));
+        assert!(!ends_with_call(&[0xe9, 1, 2, 3, 4]));
+        assert!(!ends_with_call(&[]));
     }
 
     proptest::proptest! {

@@ -115,7 +115,9 @@ mod tests {
         let (places, fit) = merge(&frames, cut, calls, false);
         let words = places.iter().map(|place| match place {
             Place::Python(number) => number.to_string(),
-            Place::Native(number) => native.get(*number).map_or("?", |name| if name.is_empty() { "?" } else { name }).into(),
+            Place::Native(number) => {
+                native.get(*number).map_or("?", |name| if name.is_empty() { "?" } else { name }).into()
+            }
         });
         (words.collect::<Vec<String>>().join(" "), fit)
     }
@@ -127,7 +129,13 @@ mod tests {
         let root = "g_initialstub greenlet";
         let cases: [(&[&str], bool, &[usize], &str, Fit); 14] = [
             // Before 3.11 each frame has a call.
-            (&["poll", EVAL, inlined, EVAL, "main"], false, &[1, 1], "poll 0 _PyEval_EvalFrame 1 main", Fit::Whole),
+            (
+                &["poll", EVAL, inlined, EVAL, "main"],
+                false,
+                &[1, 1],
+                "poll 0 _PyEval_EvalFrame 1 main",
+                Fit::Whole,
+            ),
             // Since then a call has many.
             (&["poll", EVAL, "map", EVAL, "main"], false, &[3, 2], "poll 0 1 2 map 3 4 main", Fit::Whole),
             // A call whose frames are not shown is a call.

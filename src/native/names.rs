@@ -2,16 +2,17 @@
 //!
 //! A library's own file comes first, then that with its debugging information, by its build id or its link, below the
 //! target's root. Where no file is left, as after an upgrade for somebody who is not the superuser, what the library exports
-//! is read from memory. There is a time after which no more debugging information is read.
+//! is read from memory. After so much processor time no more debugging information is read.
 
 use std::cell::OnceCell;
 use std::io::Read as _;
 use std::ops::Range;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flate2::Crc;
 use foldhash::HashMap;
+use nix::time::{ClockId, clock_gettime};
 
 use super::merge::EVALUATION;
 use super::modules::Module;
@@ -22,8 +23,8 @@ use crate::observe::target_file::{RegularFile, mapped, regular_below_root};
 use crate::python::elf::Image;
 use crate::python::memory::MemoryReader;
 
-/// How long debugging information is read, in all.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How much processor time debugging information may take, in all.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of the beginning of a library must be the same in its file.
 const BEGIN: u64 = 1_024;
 /// Longest function that evaluates Python code.
@@ -42,6 +43,13 @@ type Identity = (u64, u64, i64, i64, i64);
 pub struct KnownFiles {
     files: HashMap<Identity, Rc<Symbols>>,
     spent: Duration,
+    /// Files whose debugging information was not looked for, as reading that of others has taken so long.
+    pub left_out: u64,
+}
+
+/// What this thread has used of a processor: a busy machine must not cost anybody names.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The names in one module of a process.
@@ -67,7 +75,8 @@ impl Names {
         let jumps = self.jumps.get_or_init(|| {
             let Some((start, size)) = self.symbols.place_of(EVALUATION) else { return Vec::new() };
             let start = start.wrapping_add(self.bias);
-            let code = memory.bytes(start, size.min(MAX_EVALUATION as u64), MAX_EVALUATION).unwrap_or_default();
+            let code =
+                memory.bytes(start, size.min(MAX_EVALUATION as u64), MAX_EVALUATION).unwrap_or_default();
             parts::targets(&code, start)
         });
         parts::is_part(jumps, piece)
@@ -92,12 +101,23 @@ impl KnownFiles {
             mapped(dir, module.start, module.first_end, &module.path, &begin)
         };
         match file {
-            Ok(file) => Names { symbols: self.of_file(dir, &module.path, file), bias, no_file: None, jumps: OnceCell::new() },
+            Ok(file) => Names {
+                symbols: self.of_file(dir, &module.path, file),
+                bias,
+                no_file: None,
+                jumps: OnceCell::new(),
+            },
             Err(why) => {
                 let image = Image::open(memory, module.start).ok().flatten();
                 let exported = image.and_then(|image| image.functions(memory).ok()).unwrap_or_default();
-                let own = exported.into_iter().map(|(name, at)| (name, at.address.wrapping_sub(bias), at.size));
-                Names { symbols: Rc::new(Symbols::exported(own)), bias, no_file: Some(why), jumps: OnceCell::new() }
+                let own =
+                    exported.into_iter().map(|(name, at)| (name, at.address.wrapping_sub(bias), at.size));
+                Names {
+                    symbols: Rc::new(Symbols::exported(own)),
+                    bias,
+                    no_file: Some(why),
+                    jumps: OnceCell::new(),
+                }
             }
         }
     }
@@ -106,18 +126,20 @@ impl KnownFiles {
         if let Some(known) = self.files.get(&file.identity) {
             return Rc::clone(known);
         }
-        let began = Instant::now();
+        let began = processor_time();
         let patient = self.spent < PATIENCE;
+        self.left_out += u64::from(!patient);
         let identity = file.identity;
-        let mut symbols = Symbols::of_file(file.file, patient).unwrap_or_default();
-        if patient && !symbols.links.own
+        let mut symbols = Symbols::of_file(&file, patient).unwrap_or_default();
+        if patient
+            && !symbols.links.own
             && let Some(other) = debug_file(dir, path, &symbols.links)
         {
             symbols.add(other);
         }
         let symbols = Rc::new(symbols);
         self.files.insert(identity, Rc::clone(&symbols));
-        self.spent += began.elapsed();
+        self.spent += processor_time().saturating_sub(began);
         symbols
     }
 }
@@ -126,11 +148,12 @@ impl KnownFiles {
 fn debug_file(dir: &ProcDir, path: &str, links: &DebugLinks) -> Option<Symbols> {
     for place in debug_paths(path, links) {
         let Ok(mut file) = regular_below_root(dir, &place) else { continue };
-        let same_sum = links.build_id.is_some() || links.link.as_ref().is_some_and(|(_, sum)| checksum(&mut file) == Some(*sum));
+        let same_sum = links.build_id.is_some()
+            || links.link.as_ref().is_some_and(|(_, sum)| checksum(&mut file) == Some(*sum));
         if !same_sum {
             continue;
         }
-        let Some(found) = Symbols::of_file(file.file, true) else { continue };
+        let Some(found) = Symbols::of_file(&file, true) else { continue };
         if links.build_id.is_none() || found.links.build_id == links.build_id {
             return Some(found);
         }
@@ -147,7 +170,8 @@ fn debug_paths(path: &str, links: &DebugLinks) -> Vec<String> {
         let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
         places.push(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug"));
     }
-    let name = links.link.as_ref().map(|(name, _)| name).filter(|name| !name.contains('/') && !name.is_empty());
+    let name =
+        links.link.as_ref().map(|(name, _)| name).filter(|name| !name.contains('/') && !name.is_empty());
     if let (Some(name), Some((folder, _))) = (name, path.rsplit_once('/')) {
         places.push(format!("{folder}/{name}"));
         places.push(format!("{folder}/.debug/{name}"));

@@ -42,9 +42,13 @@ mod tests {
     fn jumps_into_the_middle_make_a_part() {
         let jump = |opcode: &[u8], distance: i32| [opcode, &distance.to_le_bytes()].concat();
         let mut code = Vec::new();
-        for (opcode, target) in
-            [(&[0x0f, 0x84][..], 0x2001), (&[0xe9], 0x2002), (&[0x0f, 0x8f], 0x2003), (&[0xe9], 0x2000), (&[0xe9], 0x20ff)]
-        {
+        for (opcode, target) in [
+            (&[0x0f, 0x84][..], 0x2001),
+            (&[0xe9], 0x2002),
+            (&[0x0f, 0x8f], 0x2003),
+            (&[0xe9], 0x2000),
+            (&[0xe9], 0x20ff),
+        ] {
             let next = 0x1000 + code.len() + opcode.len() + 4;
             code.extend(jump(opcode, target - i32::try_from(next).unwrap_or(0)));
         }

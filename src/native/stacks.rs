@@ -101,7 +101,8 @@ impl<M: MemoryReader> NativeStacks<M> {
             // The C library puts guards between stacks, which do not show in the list of mappings.
             let first = (PAGE - start % PAGE) as usize;
             let mut read = 0;
-            while let Some(room) = bytes.get_mut(read..(read + if read == 0 { first } else { PAGE as usize }).min(length))
+            while let Some(room) =
+                bytes.get_mut(read..(read + if read == 0 { first } else { PAGE as usize }).min(length))
                 && !room.is_empty()
                 && self.memory.read(start + read as u64, room).is_ok()
             {

@@ -13,8 +13,12 @@ use gimli::{Dwarf, EndianArcSlice, LittleEndian};
 use object::read::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef};
 use object::{CompressionFormat, SymbolKind};
 
+use crate::observe::target_file::RegularFile;
+
 /// Most bytes that are read of a file and its debugging information, unpacked.
 const MAX_BYTES: u64 = 384 << 20;
+/// Longest file that is read as a whole: of others, only what is needed.
+const MAX_WHOLE: u64 = 64 << 20;
 /// Most symbols of a file.
 const MAX_SYMBOLS: usize = 1 << 20;
 /// Longest name.
@@ -61,12 +65,12 @@ struct Function {
 }
 
 /// A file that gives only so many bytes.
-struct Bounded {
-    file: File,
+struct Bounded<'a> {
+    file: &'a File,
     left: u64,
 }
 
-impl Read for Bounded {
+impl Read for Bounded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.left = self.left.checked_sub(read as u64).ok_or(std::io::ErrorKind::QuotaExceeded)?;
@@ -74,7 +78,7 @@ impl Read for Bounded {
     }
 }
 
-impl Seek for Bounded {
+impl Seek for Bounded<'_> {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
         self.file.seek(to)
     }
@@ -83,7 +87,15 @@ impl Seek for Bounded {
 impl Symbols {
     /// Those of a file. `lines` says whether its debugging information is wanted, too.
     #[must_use]
-    pub fn of_file(file: File, lines: bool) -> Option<Self> {
+    pub fn of_file(file: &RegularFile, lines: bool) -> Option<Self> {
+        let RegularFile { file, bytes, .. } = file;
+        if *bytes <= MAX_WHOLE {
+            let mut whole = Vec::with_capacity(usize::try_from(*bytes).ok()?);
+            let mut from = file;
+            from.rewind().ok()?;
+            from.take(MAX_WHOLE).read_to_end(&mut whole).ok()?;
+            return Self::parse(whole.as_slice(), lines);
+        }
         let cache = ReadCache::new(Bounded { file, left: MAX_BYTES });
         Self::parse(&cache, lines)
     }
@@ -156,7 +168,10 @@ impl Symbols {
     /// Where a function is, and its size.
     #[must_use]
     pub fn place_of(&self, name: &str) -> Option<(u64, u64)> {
-        self.table.iter().find(|function| function.name == name).map(|function| (function.start, function.size))
+        self.table
+            .iter()
+            .find(|function| function.name == name)
+            .map(|function| (function.start, function.size))
     }
 
     fn in_table(&self, address: u64) -> Option<String> {
@@ -202,7 +217,8 @@ fn context<'data, R: ReadRef<'data>>(object: &object::File<'data, R>) -> Option<
 
 /// Sorts functions by address; where several are the same, the one that people know stays.
 fn sort(table: &mut Vec<Function>) {
-    let hidden = |name: &str| name.len() - name.trim_start_matches('_').len() + usize::from(name.starts_with("__GI_"));
+    let hidden =
+        |name: &str| name.len() - name.trim_start_matches('_').len() + usize::from(name.starts_with("__GI_"));
     table.sort_by(|a, b| {
         let order = |f: &Function| (f.start, std::cmp::Reverse(f.size), hidden(&f.name), f.name.len());
         order(a).cmp(&order(b)).then_with(|| a.name.cmp(&b.name))
@@ -259,10 +275,16 @@ mod tests {
         assert_eq!(symbols.at(own.address())[0].function, "main");
         let here = object
             .symbols()
-            .find(|s| s.name().is_ok_and(|name| name.contains("this_program_names_its_own_functions") && s.size() > 64))
+            .find(|s| {
+                s.name()
+                    .is_ok_and(|name| name.contains("this_program_names_its_own_functions") && s.size() > 64)
+            })
             .unwrap();
         let named = symbols.at(here.address() + 8);
-        assert!(named.iter().any(|n| n.source.as_ref().is_some_and(|(file, _)| file.ends_with("symbols.rs"))), "{named:?}");
+        assert!(
+            named.iter().any(|n| n.source.as_ref().is_some_and(|(file, _)| file.ends_with("symbols.rs"))),
+            "{named:?}"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use foldhash::HashMap;
 
 use super::cfi::{Caller, NoCaller, Rule};
-use super::depth::depth;
+use super::depth::{depth, ends_with_call};
 use super::modules::Modules;
 use super::registers::{RBP, RIP, RSP, Registers};
 use crate::python::memory::{MemoryReader, ReadError};
@@ -17,6 +17,8 @@ use crate::python::memory::{MemoryReader, ReadError};
 const MAX_FRAMES: usize = 8_192;
 /// Longest function whose code is followed.
 const MAX_CODE: u64 = 64 << 10;
+/// Bytes of the longest call.
+const LONGEST_CALL: usize = 7;
 /// Most rules that are kept.
 const MAX_RULES: usize = 65_536;
 
@@ -91,7 +93,7 @@ impl Unwinder {
             if let Ok(rule) = rule
                 && let (Some(below), None) = (rule.needs_base(), registers.get(RBP))
             {
-                registers.set(RBP, base(memory, modules, rule, &registers, below));
+                registers.set(RBP, base(memory, modules, stack, rule, &registers, below));
             }
             match rule.as_ref().map_err(|why| *why).and_then(|rule| rule.caller(stack, &registers)) {
                 Ok(Caller::Frame(caller, signal)) => (registers, exact) = (caller, signal),
@@ -113,6 +115,7 @@ impl Unwinder {
 fn base(
     memory: &dyn MemoryReader,
     modules: &Modules,
+    stack: &dyn MemoryReader,
     rule: &Rule,
     registers: &Registers,
     below: u64,
@@ -123,5 +126,10 @@ fn base(
     modules.at(start)?.rule(memory, start).ok().filter(Rule::at_beginning)?;
     let code = memory.bytes(start, length, MAX_CODE as usize).ok()?;
     let depth = depth(&code, start, registers.get(RIP)?)?;
-    registers.get(RSP)?.checked_add(depth)?.checked_sub(below)
+    let frame = registers.get(RSP)?.checked_add(depth)?;
+    // The frame ends with where its caller goes on, and that lies behind a call.
+    let back = stack.word(frame.checked_sub(8)?).ok()?;
+    let before =
+        memory.bytes(back.checked_sub(LONGEST_CALL as u64)?, LONGEST_CALL as u64, LONGEST_CALL).ok()?;
+    ends_with_call(&before).then(|| frame.checked_sub(below))?
 }

@@ -33,7 +33,8 @@ pub struct RegularFile {
 impl RegularFile {
     /// Opens what a handle that can only name it leads to, if it is a regular file.
     fn open(handle: &OwnedFd) -> Seen<Self> {
-        let FileStat { st_dev, st_ino, st_size, st_mode, st_mtime, st_mtime_nsec, st_uid, .. } = fstat(handle)?;
+        let FileStat { st_dev, st_ino, st_size, st_mode, st_mtime, st_mtime_nsec, st_uid, .. } =
+            fstat(handle)?;
         if SFlag::from_bits_truncate(st_mode) & SFlag::S_IFMT != SFlag::S_IFREG || st_size > MAX_BYTES {
             return Err(Unseen::Garbled);
         }

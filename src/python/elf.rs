@@ -92,7 +92,8 @@ pub struct Symbol {
 impl Image {
     /// The image whose first page is mapped at `base`. `None` when there is no dynamic one.
     pub fn open(memory: &dyn MemoryReader, base: u64) -> Result<Option<Self>, ReadError> {
-        let Some(Segments { bias, fixed, dynamic: Some((at, size)), .. }) = Segments::read(memory, base)? else {
+        let Some(Segments { bias, fixed, dynamic: Some((at, size)), .. }) = Segments::read(memory, base)?
+        else {
             return Ok(None);
         };
         let table = memory.bytes(at, size, MAX_DYNAMIC * 16)?;
@@ -107,14 +108,16 @@ impl Image {
         else {
             return Ok(None);
         };
-        let size = |tag| table.chunks_exact(16).find(|e| word_at(e, 0) == Some(tag)).and_then(|e| word_at(e, 8));
+        let size =
+            |tag| table.chunks_exact(16).find(|e| word_at(e, 0) == Some(tag)).and_then(|e| word_at(e, 8));
         Ok(Some(Self { bias, symbols, strings, strings_size: size(DT_STRSZ).unwrap_or(0), gnu_hash }))
     }
 
     /// All exported functions, each with its name; addresses are those of the memory.
     pub fn functions(&self, memory: &dyn MemoryReader) -> Result<Vec<(String, Symbol)>, ReadError> {
         let count = self.count(memory)?.min(MAX_SYMBOLS);
-        let table = memory.bytes(self.symbols, count * SYMBOL_BYTES, (MAX_SYMBOLS * SYMBOL_BYTES) as usize)?;
+        let table =
+            memory.bytes(self.symbols, count * SYMBOL_BYTES, (MAX_SYMBOLS * SYMBOL_BYTES) as usize)?;
         let names = memory.bytes(self.strings, self.strings_size.min(MAX_NAMES), MAX_NAMES as usize)?;
         let functions = table.chunks_exact(SYMBOL_BYTES as usize).filter(|symbol| is_function(symbol));
         let named = functions.filter_map(|symbol| {

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::model::{Python, SCHEMA_VERSION, Tool};
 use crate::capture::dump::{
-    FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, NativeDump, NativeState, ProcessDump, TaskDump,
-    TaskState, ThreadDump, Variable,
+    FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, NativeDump, NativeState, ProcessDump,
+    TaskDump, TaskState, ThreadDump, Variable,
 };
 use crate::capture::model::{BlindSpot, Frame, Role, TargetFacts};
 use crate::native::merge::Place;

@@ -137,7 +137,8 @@ fn place(frame: &DumpFrame) -> String {
         // The program or library says more than the folder in which somebody compiled it.
         ("native", Some(library)) => {
             let last = |path: &str| name(path.rsplit('/').next().unwrap_or_default());
-            let source = if frame.line > 0 { format!(" {}:{}", last(&frame.file), frame.line) } else { String::new() };
+            let source =
+                if frame.line > 0 { format!(" {}:{}", last(&frame.file), frame.line) } else { String::new() };
             return format!("{}  {}{source}", name(&frame.function), last(library));
         }
         _ => {}
