@@ -6,10 +6,9 @@ mod packages;
 mod threads;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use interpreters::{Program, Python, interpreters};
+use interpreters::{Program, interpreters};
 use packages::{PAIRINGS, with_packages};
 use serde_json::Value;
 use stallscope::observe::kernel_file::{FileBudget, ProcDir};

@@ -90,16 +90,8 @@ pub struct Rule {
     registers: Vec<(u16, RegisterRule<usize>)>,
     section: EhFrame<Bytes>,
     encoding: Encoding,
-    signal: bool,
-}
-
-/// The caller of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// Its registers, and whether it was not called but interrupted by a signal.
-    Frame(Registers, bool),
-    /// There is none: this is the root.
-    Root,
+    /// Whether the caller did not call, but was interrupted by a signal.
+    pub signal: bool,
 }
 
 impl Rule {
@@ -159,35 +151,35 @@ impl Rule {
         matches!(&self.frame, CfaRule::RegisterAndOffset { register: Register(RSP), offset: 8 })
     }
 
-    /// The caller of a frame whose registers are given. `stack` has what is on the stack.
-    pub fn caller(&self, stack: &dyn MemoryReader, callee: &Registers) -> Result<Caller, NoCaller> {
-        let here = callee.get(RIP).unwrap_or(0);
+    /// The registers of the caller of a frame whose own are given; `None` when there is none, as at the root. `stack` has what
+    /// is on the stack.
+    pub fn caller(&self, stack: &dyn MemoryReader, own: &Registers) -> Result<Option<Registers>, NoCaller> {
+        let here = own.get(RIP).unwrap_or(0);
         let frame = match &self.frame {
             CfaRule::RegisterAndOffset { register, offset } => {
-                callee.get(register.0).ok_or(NoCaller::UnknownRegister(here))?.wrapping_add_signed(*offset)
+                own.get(register.0).ok_or(NoCaller::UnknownRegister(here))?.wrapping_add_signed(*offset)
             }
-            CfaRule::Expression(expression) => self.evaluate(expression, stack, callee, None)?,
+            CfaRule::Expression(expression) => self.evaluate(expression, stack, own, None)?,
         };
         let load = |at: u64| stack.word(at).map_err(|_| NoCaller::OffStack(at));
-        let mut caller = callee.kept();
+        let mut caller = own.kept();
         caller.set(RSP, Some(frame));
         let mut root = None;
         for (number, rule) in &self.registers {
             let value = match rule {
                 RegisterRule::Undefined => None,
-                RegisterRule::SameValue => callee.get(*number),
+                RegisterRule::SameValue => own.get(*number),
                 RegisterRule::Offset(offset) => Some(load(frame.wrapping_add_signed(*offset))?),
                 RegisterRule::ValOffset(offset) => Some(frame.wrapping_add_signed(*offset)),
-                RegisterRule::Register(other) => callee.get(other.0),
+                RegisterRule::Register(other) => own.get(other.0),
                 RegisterRule::Expression(expression) => {
-                    Some(load(self.evaluate(expression, stack, callee, Some(frame))?)?)
+                    Some(load(self.evaluate(expression, stack, own, Some(frame))?)?)
                 }
                 RegisterRule::ValExpression(expression) => {
-                    Some(self.evaluate(expression, stack, callee, Some(frame))?)
+                    Some(self.evaluate(expression, stack, own, Some(frame))?)
                 }
                 RegisterRule::Constant(value) => Some(*value),
-                // Meant for machines that are none of ours.
-                _ => return Err(NoCaller::BadRule(here)),
+                RegisterRule::Architectural => return Err(NoCaller::BadRule(here)),
             };
             if *number == RIP {
                 // That a caller cannot be found is how the root is marked. Nobody returns to nowhere either.
@@ -196,17 +188,17 @@ impl Rule {
             caller.set(*number, value);
         }
         if root.ok_or(NoCaller::BadRule(here))? {
-            return Ok(Caller::Root);
+            return Ok(None);
         }
         if caller.get(RIP).is_none() {
             return Err(NoCaller::UnknownRegister(here));
         }
         // A caller's frame lies further up. A signal's handler may have a stack of its own, which is not followed.
-        let (before, after) = (callee.get(RSP).unwrap_or(u64::MAX), caller.get(RSP).unwrap_or(0));
+        let (before, after) = (own.get(RSP).unwrap_or(u64::MAX), caller.get(RSP).unwrap_or(0));
         if after <= before {
             return Err(NoCaller::NoProgress(here));
         }
-        Ok(Caller::Frame(caller, self.signal))
+        Ok(Some(caller))
     }
 
     fn evaluate(

@@ -122,12 +122,15 @@ mod tests {
         (words.collect::<Vec<String>>().join(" "), fit)
     }
 
+    /// Native functions, whether the stack is cut, calls; the merged stack in short.
+    type Case<'a> = (&'a [&'a str], bool, &'a [usize], &'a str, Fit);
+
     #[test]
     fn stacks_are_joined_at_the_evaluation_function() {
         let inlined = "_PyEval_EvalFrame";
         let cold = "_PyEval_EvalFrameDefault.cold";
         let root = "g_initialstub greenlet";
-        let cases: [(&[&str], bool, &[usize], &str, Fit); 14] = [
+        let cases: [Case<'_>; 14] = [
             // Before 3.11 each frame has a call.
             (
                 &["poll", EVAL, inlined, EVAL, "main"],

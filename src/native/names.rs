@@ -5,6 +5,7 @@
 //! is read from memory. After so much processor time no more debugging information is read.
 
 use std::cell::OnceCell;
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::ops::Range;
 use std::rc::Rc;
@@ -102,7 +103,7 @@ impl KnownFiles {
         };
         match file {
             Ok(file) => Names {
-                symbols: self.of_file(dir, &module.path, file),
+                symbols: self.of_file(dir, &module.path, &file),
                 bias,
                 no_file: None,
                 jumps: OnceCell::new(),
@@ -122,7 +123,7 @@ impl KnownFiles {
         }
     }
 
-    fn of_file(&mut self, dir: &ProcDir, path: &str, file: RegularFile) -> Rc<Symbols> {
+    fn of_file(&mut self, dir: &ProcDir, path: &str, file: &RegularFile) -> Rc<Symbols> {
         if let Some(known) = self.files.get(&file.identity) {
             return Rc::clone(known);
         }
@@ -130,7 +131,7 @@ impl KnownFiles {
         let patient = self.spent < PATIENCE;
         self.left_out += u64::from(!patient);
         let identity = file.identity;
-        let mut symbols = Symbols::of_file(&file, patient).unwrap_or_default();
+        let mut symbols = Symbols::of_file(file, patient).unwrap_or_default();
         if patient
             && !symbols.links.own
             && let Some(other) = debug_file(dir, path, &symbols.links)
@@ -164,11 +165,12 @@ fn debug_file(dir: &ProcDir, path: &str, links: &DebugLinks) -> Option<Symbols> 
 /// Where it may be.
 fn debug_paths(path: &str, links: &DebugLinks) -> Vec<String> {
     let mut places = Vec::new();
-    if let Some((first, rest)) =
-        links.build_id.as_deref().filter(|id| id.len() <= MAX_BUILD_ID).and_then(|id| id.split_first())
-    {
-        let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-        places.push(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug"));
+    if let Some(id) = links.build_id.as_deref().filter(|id| !id.is_empty() && id.len() <= MAX_BUILD_ID) {
+        let mut path = String::from("/usr/lib/debug/.build-id/");
+        for (place, byte) in id.iter().enumerate() {
+            let _ = write!(path, "{byte:02x}{}", if place == 0 { "/" } else { "" });
+        }
+        places.push(path + ".debug");
     }
     let name =
         links.link.as_ref().map(|(name, _)| name).filter(|name| !name.contains('/') && !name.is_empty());

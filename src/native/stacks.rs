@@ -133,23 +133,23 @@ impl<M: MemoryReader> NativeStacks<M> {
             return;
         };
         let Module { path, start, .. } = module;
-        let names = names.entry(*start).or_insert_with(|| {
-            let names = known.of(dir, module, memory);
-            if let Some(why) = names.no_file {
+        let own = names.entry(*start).or_insert_with(|| {
+            let found = known.of(dir, module, memory);
+            if let Some(why) = found.no_file {
                 no_file.insert(path.clone(), why);
             }
-            names
+            found
         });
         let frame = |function, source| {
             let offset = place.address.wrapping_sub(*start);
             NativeFrame { function, library: Some(path.clone()), offset, source }
         };
-        let named = names.at(place.inside);
-        if named.is_empty() {
-            let part = unwinder.piece(place.inside).is_some_and(|piece| names.evaluates(memory, &piece));
+        let functions = own.at(place.inside);
+        if functions.is_empty() {
+            let part = unwinder.piece(place.inside).is_some_and(|piece| own.evaluates(memory, &piece));
             frames.push(frame(part.then(|| format!("{}.part", merge::EVALUATION)), None));
         }
-        frames.extend(named.into_iter().map(|named| frame(Some(named.function), named.source)));
+        frames.extend(functions.into_iter().map(|named| frame(Some(named.function), named.source)));
     }
 
     /// The name that a runtime has left for code it made. Only the process's own user, or the superuser, may say so.

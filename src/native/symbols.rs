@@ -132,7 +132,7 @@ impl Symbols {
             }
         }
         sort(&mut table);
-        let links = DebugLinks {
+        let beside = DebugLinks {
             build_id: object.build_id().ok().flatten().map(<[u8]>::to_vec),
             link: object
                 .gnu_debuglink()
@@ -141,8 +141,8 @@ impl Symbols {
                 .and_then(|(name, sum)| Some((std::str::from_utf8(name).ok()?.to_owned(), sum))),
             own: object.section_by_name(".debug_info").is_some(),
         };
-        let context = if lines && links.own { context(&object) } else { None };
-        Some(Self { table, context, links })
+        let context = if lines && beside.own { context(&object) } else { None };
+        Some(Self { table, context, links: beside })
     }
 
     /// Takes over what the file with the debugging information knows.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use foldhash::HashMap;
 
-use super::cfi::{Caller, NoCaller, Rule};
+use super::cfi::{NoCaller, Rule};
 use super::depth::{depth, ends_with_call};
 use super::modules::Modules;
 use super::registers::{RBP, RIP, RSP, Registers};
@@ -95,9 +95,10 @@ impl Unwinder {
             {
                 registers.set(RBP, base(memory, modules, stack, rule, &registers, below));
             }
-            match rule.as_ref().map_err(|why| *why).and_then(|rule| rule.caller(stack, &registers)) {
-                Ok(Caller::Frame(caller, signal)) => (registers, exact) = (caller, signal),
-                Ok(Caller::Root) => break None,
+            let caller = rule.as_ref().map_err(|why| *why);
+            match caller.and_then(|rule| Ok((rule.caller(stack, &registers)?, rule.signal))) {
+                Ok((Some(caller), signal)) => (registers, exact) = (caller, signal),
+                Ok((None, _)) => break None,
                 Err(why) => break Some(why),
             }
         };

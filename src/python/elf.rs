@@ -118,16 +118,16 @@ impl Image {
         let count = self.count(memory)?.min(MAX_SYMBOLS);
         let table =
             memory.bytes(self.symbols, count * SYMBOL_BYTES, (MAX_SYMBOLS * SYMBOL_BYTES) as usize)?;
-        let names = memory.bytes(self.strings, self.strings_size.min(MAX_NAMES), MAX_NAMES as usize)?;
+        let strings = memory.bytes(self.strings, self.strings_size.min(MAX_NAMES), MAX_NAMES as usize)?;
         let functions = table.chunks_exact(SYMBOL_BYTES as usize).filter(|symbol| is_function(symbol));
-        let named = functions.filter_map(|symbol| {
-            let rest = names.get(half_at(symbol, 0)? as usize..)?;
+        let all = functions.filter_map(|symbol| {
+            let rest = strings.get(half_at(symbol, 0)? as usize..)?;
             let name = rest.split(|byte| *byte == 0).next().filter(|name| !name.is_empty())?;
             let name = String::from_utf8_lossy(name.get(..MAX_NAME).unwrap_or(name)).into_owned();
             let address = self.bias.wrapping_add(word_at(symbol, 8)?);
             Some((name, Symbol { address, size: word_at(symbol, 16)? }))
         });
-        Ok(named.collect())
+        Ok(all.collect())
     }
 
     /// How many symbols there are: the hash table's last chain ends with the last of them.
