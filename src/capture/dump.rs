@@ -272,7 +272,11 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
     if let Some(python) = &mut python {
         python.one_look();
     }
+    let wanted = native.is_some();
     let mut natives = native.and_then(|known| Natives::new(member, arch, &mappings, known));
+    if wanted && natives.is_none() {
+        dump.blind.push(Natives::none(dump.pid, arch));
+    }
     dump.threads = threads(member, arch, python.as_mut(), &mut variables, natives.as_mut())?;
     dump.blind.extend(natives.map(|natives| natives.blind_spots(dump.pid)).unwrap_or_default());
     if let Some(python) = &mut python {

@@ -64,6 +64,11 @@ impl NativeDump {
         )
     }
 
+    /// A thread of which it cannot be told where it sleeps.
+    pub(super) fn unreadable(why: Unseen) -> Self {
+        Self::without(NativeState::Unreadable, &format!("where it sleeps cannot be told: {why}"))
+    }
+
     /// A thread that woke up.
     pub(super) fn moved() -> Self {
         Self::without(NativeState::Moved, "the thread woke up each time it was looked at")
@@ -135,6 +140,20 @@ impl<'a> Natives<'a> {
                 }
             };
         Some(NativeDump { state, why, kernel, frames: stack.frames, places })
+    }
+
+    /// That there are none of a process, and why.
+    pub(super) fn none(pid: i32, arch: &str) -> BlindSpot {
+        let (why, remedy) = if arch == ARCH {
+            ("its memory may not be read", "see what opens it: stallscope doctor")
+        } else {
+            ("they are only followed on x86-64", "nothing; its Python frames are all here")
+        };
+        BlindSpot {
+            what: format!("native frames of process {pid}"),
+            why: why.to_owned(),
+            remedy: remedy.to_owned(),
+        }
     }
 
     /// What could not be seen.

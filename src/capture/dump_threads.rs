@@ -126,11 +126,12 @@ fn with_native(
 ) -> Vec<ThreadDump> {
     let mut seen = None;
     for _ in 0..TRIES {
-        let before = files.asleep(buffer).ok().flatten();
+        let before = files.asleep(buffer);
         let (mut stacks, calls) = look(thread);
         let native = match before {
-            Some(before) => natives.of(files, &before, calls.as_deref(), python2, buffer),
-            None => Some(NativeDump::running()),
+            Ok(Some(before)) => natives.of(files, &before, calls.as_deref(), python2, buffer),
+            Ok(None) => Some(NativeDump::running()),
+            Err(why) => Some(NativeDump::unreadable(why)),
         };
         let done = native.is_some();
         if let Some(innermost) = stacks.first_mut() {

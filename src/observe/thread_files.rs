@@ -84,9 +84,14 @@ impl ThreadFiles {
         Ok((parse::syscall(text).ok_or(Unseen::Garbled)?, parse::site(text)))
     }
 
-    /// What the thread sleeps in, and what changes as soon as it runs. `None` for one that is not asleep in a call.
+    /// What the thread sleeps in, and what changes as soon as it runs. `None` for one that runs, [`Unseen::Absent`] for one that
+    /// sleeps in no call.
     pub fn asleep(&mut self, buffer: &mut [u8]) -> Seen<Option<Asleep>> {
-        let (doing, Some(site)) = self.syscall_and_site(buffer)? else { return Ok(None) };
+        let (doing, site) = self.syscall_and_site(buffer)?;
+        if doing == Doing::Running {
+            return Ok(None);
+        }
+        let site = site.ok_or(Unseen::Absent)?;
         let ran = match self.schedstat(buffer) {
             // A kernel that does not count says zero.
             Ok(sched) if sched.slices > 0 => Ran::Scheduled(sched),
