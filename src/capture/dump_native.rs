@@ -8,15 +8,12 @@ use std::sync::Arc;
 use super::model::BlindSpot;
 use crate::native::merge::{Fit, Place, merge};
 use crate::native::names::{KnownFiles, PATIENCE};
-use crate::native::stacks::{NativeFrame, NativeStacks};
+use crate::native::stacks::{NATIVE_ARCH, NativeFrame, NativeStacks};
 use crate::observe::kernel_file::{Seen, Unseen};
 use crate::observe::memory::Memory;
 use crate::observe::thread_files::{Asleep, ThreadFiles};
 use crate::target::Member;
 use crate::target::maps::Mapping;
-
-/// Where the registers have the numbers that are known here.
-const ARCH: &str = "x86_64";
 
 /// The machine's stack of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +87,7 @@ impl<'a> Natives<'a> {
         mappings: &Seen<Vec<Mapping>>,
         known: &'a mut KnownFiles,
     ) -> Option<Self> {
-        let mappings = mappings.as_deref().ok().filter(|_| arch == ARCH)?;
+        let mappings = mappings.as_deref().ok().filter(|_| arch == NATIVE_ARCH)?;
         let memory = Memory::open(&member.dir).ok()?;
         let stacks = NativeStacks::new(Arc::clone(&member.dir), memory, member.snapshot.ns_pid, mappings);
         Some(Self { stacks, known, kernel: None })
@@ -144,7 +141,7 @@ impl<'a> Natives<'a> {
 
     /// That there are none of a process, and why.
     pub(super) fn none(pid: i32, arch: &str) -> BlindSpot {
-        let (why, remedy) = if arch == ARCH {
+        let (why, remedy) = if arch == NATIVE_ARCH {
             ("its memory may not be read", "see what opens it: stallscope doctor")
         } else {
             ("they are only followed on x86-64", "nothing; its Python frames are all here")

@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod advice;
+pub mod below;
 pub mod budget;
 pub mod calls;
 pub mod culprit;

@@ -85,6 +85,12 @@ impl Names {
 }
 
 impl KnownFiles {
+    /// Without inlined functions and lines, which take long.
+    #[must_use]
+    pub fn without_lines() -> Self {
+        Self { spent: PATIENCE, ..Self::default() }
+    }
+
     /// The names in a module.
     pub fn of(&mut self, dir: &ProcDir, module: &Module, memory: &dyn MemoryReader) -> Names {
         let bias = module.bias(memory).unwrap_or(0);

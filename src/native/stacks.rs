@@ -21,6 +21,9 @@ use crate::observe::target_file::regular_below_root;
 use crate::python::memory::{MemoryReader, PAGE};
 use crate::target::maps::Mapping;
 
+/// The machine whose registers are known here.
+pub const NATIVE_ARCH: &str = "x86_64";
+
 /// Most of a stack that is copied.
 const MAX_STACK: u64 = 1 << 20;
 /// What a function may use below its stack pointer without saying so.
