@@ -14,6 +14,10 @@ use interpreters::{Program, Python, interpreters};
 use packages::{PAIRINGS, with_packages};
 use proptest::prelude::*;
 use serde_json::Value;
+use stallscope::capture::model::{BelowSeen, NativeFunction, Record};
+use stallscope::capture::reader;
+use stallscope::diagnose::diagnose;
+use stallscope::diagnose::model::{Code, ProcessDiagnosis};
 use stallscope::native::modules::Modules;
 use stallscope::native::registers::Registers;
 use stallscope::native::symbols::Symbols;
@@ -269,6 +273,49 @@ fn a_page_has_native_and_kernel_frames_among_those_of_python() {
         lines.iter().any(|line| line.starts_with("Py_BytesMain") || line.starts_with("_start")),
         "{page}"
     );
+}
+
+/// What the judge makes of a kept look, when these functions were seen below the stack on which its loop is blocked.
+fn judged(functions: &[(&str, &str)]) -> ProcessDiagnosis {
+    let path = "fixtures/captures/modern-gevent-block_upstream.loop_blocked_off_cpu.cap";
+    let mut capture = reader::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let blocked = diagnose(&capture).processes.into_iter();
+    let pid = blocked.filter(|p| p.verdict.code == Code::LoopBlockedOffCpu).map(|p| p.pid).next().unwrap();
+    let samples = capture
+        .records
+        .iter()
+        .filter_map(|r| if let Record::Tick(tick) = r { Some(&tick.samples) } else { None });
+    let stacks = samples.flatten().filter(|s| s.pid == pid && s.tid == pid).filter_map(|s| s.stack);
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    stacks.for_each(|stack| *counts.entry(stack).or_default() += 1);
+    let stack = *counts.iter().max_by_key(|(_, count)| **count).unwrap().0;
+    let function =
+        |(name, library): &(&str, &str)| NativeFunction { name: (*name).into(), library: (*library).into() };
+    let functions: Vec<NativeFunction> = functions.iter().map(function).collect();
+    if !functions.is_empty() {
+        capture.records.push(Record::Below(BelowSeen { at_ns: 0, pid, stack, functions }));
+    }
+    diagnose(&capture).processes.into_iter().find(|p| p.pid == pid).unwrap()
+}
+
+#[test]
+fn the_verdict_names_the_library_that_waits_and_nothing_else_changes() {
+    let before = judged(&[]);
+    let query = [
+        ("__libc_recv", "libc.so.6"),
+        ("vio_read", "libx.so.1"),
+        ("real_query", "libx.so.1"),
+        ("f", "_x.so"),
+    ];
+    let mut named = judged(&query);
+    assert_eq!(named.verdict.summary, format!("{} (recv ← libx.so.1 real_query)", before.verdict.summary));
+    named.verdict.summary.clone_from(&before.verdict.summary);
+    assert_eq!(named.verdict, before.verdict);
+    // A wait for a backend turns out to be one for a name.
+    assert_eq!(before.verdict.subcause.as_deref(), Some("upstream"));
+    let asks = judged(&[("__poll", "libc.so.6"), ("getaddrinfo", "libc.so.6"), ("g", "_socket.so")]);
+    assert_eq!(asks.verdict.subcause.as_deref(), Some("dns"));
+    assert_eq!(asks.verdict.code, before.verdict.code);
 }
 
 /// A small program or library, with what can be asked of it.

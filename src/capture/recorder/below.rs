@@ -38,12 +38,12 @@ impl Recorder<'_> {
 
     fn below(&mut self, pid: i32, known: &mut KnownFiles) -> Option<BelowSeen> {
         let watched = self.watched.get_mut(&pid)?;
-        let (dir, loop_tid, ns_pid) =
-            (Arc::clone(&watched.dir), watched.facts.loop_tid, watched.facts.ns_pid);
+        let dir = Arc::clone(&watched.dir);
         let mappings = maps::of(&dir).ok()?;
-        let mut stacks = NativeStacks::new(Arc::clone(&dir), Memory::open(&dir).ok()?, ns_pid, &mappings);
-        let mut files = ThreadFiles::new(dir, loop_tid);
-        let ns_tid = files.status(self.buffer.as_mut_slice()).ok()?.ns_pid;
+        let memory = Memory::open(&dir).ok()?;
+        let mut stacks = NativeStacks::new(Arc::clone(&dir), memory, watched.facts.ns_pid, &mappings);
+        let mut files = ThreadFiles::new(dir, watched.facts.loop_tid);
+        let thread = files.status(self.buffer.as_mut_slice()).ok()?.ns_pid;
         let python = watched.python.as_mut()?;
         for _ in 0..TURNS {
             let before = files.asleep(self.buffer.as_mut_slice()).ok()?;
@@ -54,7 +54,7 @@ impl Recorder<'_> {
                 _ => false,
             });
             if let Some(before) = elsewhere {
-                let stack = python.stack(ns_tid, Pace::Asleep, &mut self.interner, &mut self.records);
+                let stack = python.stack(thread, Pace::Asleep, &mut self.interner, &mut self.records);
                 let copy = stacks.copy(before.site);
                 let same = files.asleep(self.buffer.as_mut_slice()).ok()? == Some(before);
                 if let (Some(stack), Some(copy), true) = (stack, copy, same) {
