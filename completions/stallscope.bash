@@ -295,7 +295,7 @@ _stallscope() {
             return 0
             ;;
         stallscope__subcmd__dump)
-            opts="-o -h --port --name --only --locals --format --output --color --show-values --help"
+            opts="-o -h --port --name --only --locals --native --format --output --color --show-values --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

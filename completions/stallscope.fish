@@ -100,6 +100,7 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l color -d 
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l locals -d 'Show the local variables of each frame, as short texts'
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l native -d 'Show native and kernel frames of sleeping threads, joined with those of Python'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l show-values -d 'Show passwords and keys in command lines and local variables'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l format -d 'Form of the report' -r -f -a "text\t'For people'

@@ -86,7 +86,8 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided,
     /// Show every stack now: threads, greenlets, asyncio tasks, running and suspended
     ///
     /// Nothing is stopped. What is parked at the same place is one entry with a count. Threads bear their Python names,
-    /// with what they do with the GIL and the exception they are at; `--locals` adds the variables of each frame.
+    /// with what they do with the GIL and the exception they are at; `--locals` adds the variables of each frame,
+    /// `--native` what a sleeping thread does below Python.
     #[command(
         max_term_width = 100,
         arg_required_else_help = true,
@@ -96,6 +97,7 @@ Examples:
   stallscope dump 4242                            all workers of the server of process 4242
   stallscope dump 4242 --only 4245                one of them
   stallscope dump 4242 --locals                   with local variables, secrets masked
+  stallscope dump 4242 --native                   with native and kernel frames
   stallscope dump --port 8000 --format json | jq '.processes[].greenlets[0]'
 
 Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"
@@ -321,6 +323,9 @@ pub struct DumpArgs {
     /// Show the local variables of each frame, as short texts
     #[arg(long)]
     pub locals: bool,
+    /// Show native and kernel frames of sleeping threads, joined with those of Python
+    #[arg(long)]
+    pub native: bool,
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
     pub format: DumpFormat,

@@ -1,7 +1,7 @@
 //! stallscope looks at the workers of a running server from outside and says what is wrong with each of them.
 //!
 //! Data flows one way, and the modules stand in that order:
-//! [`target`] → [`observe`] → [`python`] → [`capture`] → [`diagnose`] → [`report`] → [`tui`].
+//! [`target`] → [`observe`] → [`python`], [`native`] → [`capture`] → [`diagnose`] → [`report`] → [`tui`].
 //! `commands` are short scripts that connect these rooms. [`portal`] is a server with faults to choose from, [`validate`]
 //! scores what was said of it.
 
@@ -11,6 +11,7 @@ pub mod commands;
 pub mod diagnose;
 pub mod duration;
 pub mod error;
+pub mod native;
 pub mod observe;
 pub mod portal;
 pub mod python;

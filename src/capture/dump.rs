@@ -6,10 +6,13 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::dump_native::Natives;
+pub use super::dump_native::{NativeDump, NativeState};
 use super::dump_threads::threads;
 use super::mask::Values;
 use super::model::{BlindSpot, Frame, PythonFacts, Role};
 use super::recorder::python::{NoPython, Python};
+use crate::native::names::KnownFiles;
 use crate::observe::clock::monotonic_ns;
 use crate::python::census::{ALL_OBJECTS, Asked, Census, FoundBy as Way, Greenlet, Rejected};
 use crate::python::kinds::Library;
@@ -75,6 +78,8 @@ pub struct ThreadDump {
     pub frames: Vec<Frame>,
     /// Their local variables, if these were asked for.
     pub locals: Option<Vec<Vec<Variable>>>,
+    /// The machine's stack, if it was asked for.
+    pub native: Option<NativeDump>,
 }
 
 /// What a thread does with the interpreter lock.
@@ -225,9 +230,18 @@ impl Variables {
     }
 }
 
-/// Looks at a process. `None` when it has ended. `locals` says whether local variables are wanted, and how.
+/// What of a process is wanted besides its stacks.
+pub struct Wanted<'a> {
+    /// Local variables, and how.
+    pub locals: Option<Values>,
+    /// Native frames, with the names that were found in other processes.
+    pub native: Option<&'a mut KnownFiles>,
+}
+
+/// Looks at a process. `None` when it has ended.
 #[must_use]
-pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<ProcessDump> {
+pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDump> {
+    let Wanted { locals, native } = wanted;
     let mut dump = ProcessDump {
         pid: member.snapshot.pid,
         role: member.role,
@@ -257,7 +271,13 @@ pub fn look(member: &Member, arch: &str, locals: Option<Values>) -> Option<Proce
         python.one_look();
     }
     let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
-    dump.threads = threads(member, arch, python.as_mut(), &interpreters, &mut variables)?;
+    let wanted = native.is_some();
+    let mut natives = native.and_then(|known| Natives::new(member, arch, &mappings, known));
+    if wanted && natives.is_none() {
+        dump.blind.push(Natives::none(dump.pid, arch));
+    }
+    dump.threads = threads(member, arch, python.as_mut(), &interpreters, &mut variables, natives.as_mut())?;
+    dump.blind.extend(natives.map(|natives| natives.blind_spots(dump.pid)).unwrap_or_default());
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         dump.blind.extend(python.unseen(dump.pid));

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::dump::{Gil, ThreadDump, Variables};
+use super::dump::{Gil, NativeDump, ThreadDump, Variables};
+use super::dump_native::Natives;
 use super::model::Doing;
 use super::recorder::python::Python;
 use super::syscalls::{Wait, describe};
@@ -20,6 +21,8 @@ use crate::target::Member;
 
 /// How often the holders of the interpreter lock are looked at: one look says little.
 const GIL_LOOKS: usize = 9;
+/// How often a thread that wakes up is looked at.
+const TRIES: usize = 3;
 
 /// The threads, each with its stack; `None` when the process has ended.
 pub(super) fn threads(
@@ -28,11 +31,13 @@ pub(super) fn threads(
     mut python: Option<&mut Python>,
     interpreters: &Interpreters,
     variables: &mut Variables,
+    mut natives: Option<&mut Natives<'_>>,
 ) -> Option<Vec<ThreadDump>> {
     let mut buffer = [0; READ_BUFFER_BYTES];
     let same = member.snapshot.ns_pid == member.snapshot.pid;
     let lock_ranges: Vec<Range<u64>> =
         python.as_mut().map(|python| python.reader().lock_ranges()).unwrap_or_default();
+    let python2 = python.as_mut().is_some_and(|python| python.reader().interpreter().version.major == 2);
     let mut holding: HashMap<i32, usize> = HashMap::new();
     let mut threads = Vec::new();
     for tid in list_threads(&member.dir).ok()? {
@@ -58,12 +63,20 @@ pub(super) fn threads(
             sleeping_in: call.map(|(info, _)| info.name.to_owned()),
             frames: Vec::new(),
             locals: None,
+            native: None,
+        };
+        let mut look = |thread: &ThreadDump| match &mut python {
+            Some(python) => stacks(python, thread, pace, interpreters, variables),
+            None => (vec![thread.clone()], Some(Vec::new())),
+        };
+        let mut stacks = match &mut natives {
+            Some(natives) => with_native(&thread, &mut files, natives, python2, &mut look, &mut buffer),
+            None => look(&thread).0,
         };
         let Some(python) = python.as_mut() else {
-            threads.push(thread);
+            threads.append(&mut stacks);
             continue;
         };
-        let mut stacks = stacks(python, &thread, pace, interpreters, variables);
         for _ in 0..GIL_LOOKS {
             let holds = python.reader().lock_holders().contains(&ns_tid);
             *holding.entry(ns_tid).or_default() += usize::from(holds);
@@ -99,6 +112,39 @@ pub(super) fn threads(
     Some(threads)
 }
 
+/// Of the frames of a thread, how many belong to each call of the evaluation function; `None` when they are not all known.
+type Calls = Option<Vec<usize>>;
+
+/// A thread with its Python frames and, as long as it sleeps, with the machine's stack.
+fn with_native(
+    thread: &ThreadDump,
+    files: &mut ThreadFiles,
+    natives: &mut Natives<'_>,
+    python2: bool,
+    look: &mut dyn FnMut(&ThreadDump) -> (Vec<ThreadDump>, Calls),
+    buffer: &mut [u8],
+) -> Vec<ThreadDump> {
+    let mut seen = None;
+    for _ in 0..TRIES {
+        let before = files.asleep(buffer);
+        let (mut stacks, calls) = look(thread);
+        let native = match before {
+            Ok(Some(before)) => natives.of(files, &before, calls.as_deref(), python2, buffer),
+            Ok(None) => Some(NativeDump::running()),
+            Err(why) => Some(NativeDump::unreadable(why)),
+        };
+        let done = native.is_some();
+        if let Some(innermost) = stacks.first_mut() {
+            innermost.native = native.or_else(|| Some(NativeDump::moved()));
+        }
+        seen = Some(stacks);
+        if done {
+            break;
+        }
+    }
+    seen.unwrap_or_default()
+}
+
 /// A thread, once for each interpreter in which it has frames, the newest first.
 fn stacks(
     python: &mut Python,
@@ -106,7 +152,7 @@ fn stacks(
     pace: Pace,
     interpreters: &Interpreters,
     variables: &mut Variables,
-) -> Vec<ThreadDump> {
+) -> (Vec<ThreadDump>, Calls) {
     let mut stacks = vec![stack(python, thread, pace, interpreters, variables)];
     let places: Vec<usize> = {
         let others = python.reader().other_states().enumerate();
@@ -119,13 +165,15 @@ fn stacks(
         }
     }
     // Where it has none at all, it is told as the first interpreter knows it.
-    if stacks.iter().any(|s| !s.frames.is_empty()) {
-        stacks.retain(|s| !s.frames.is_empty());
+    if stacks.iter().any(|(s, _)| !s.frames.is_empty()) {
+        stacks.retain(|(s, _)| !s.frames.is_empty());
     } else {
         stacks.truncate(1);
     }
-    stacks.sort_by_key(|s| std::cmp::Reverse(s.about.interpreter));
-    stacks
+    stacks.sort_by_key(|(s, _)| std::cmp::Reverse(s.about.interpreter));
+    let (stacks, mut calls): (Vec<ThreadDump>, Vec<Calls>) = stacks.into_iter().unzip();
+    let calls = if calls.len() == 1 { calls.pop().flatten() } else { None };
+    (stacks, calls)
 }
 
 /// A thread with its stack in the state that the reader is in.
@@ -135,14 +183,20 @@ fn stack(
     pace: Pace,
     interpreters: &Interpreters,
     variables: &mut Variables,
-) -> ThreadDump {
+) -> (ThreadDump, Calls) {
     let mut thread = thread.clone();
     thread.about = python.reader().about(thread.ns_tid, interpreters);
-    let places = match python.reader().sample(thread.ns_tid, pace) {
-        Sample::Unchanged | Sample::Changed => python.reader().frame_places(),
-        Sample::NoFrame | Sample::NoThread | Sample::Torn | Sample::Unreadable => Vec::new(),
+    let reader = python.reader();
+    let (places, calls) = match reader.sample(thread.ns_tid, pace) {
+        Sample::Unchanged | Sample::Changed => {
+            let calls = reader.complete().then(|| reader.evaluation_calls());
+            (reader.frame_places(), calls)
+        }
+        Sample::NoFrame => (Vec::new(), Some(reader.evaluation_calls())),
+        Sample::NoThread => (Vec::new(), Some(Vec::new())),
+        Sample::Torn | Sample::Unreadable => (Vec::new(), None),
     };
     thread.frames = places.iter().map(|place| python.named(place.frame)).collect();
     thread.locals = variables.of(python, &places);
-    thread
+    (thread, calls)
 }

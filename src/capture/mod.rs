@@ -5,6 +5,7 @@
 //! [`live`] its cheap numbers; [`profile`] adds up where the time went; [`dump`] is everything at one instant.
 
 pub mod dump;
+mod dump_native;
 mod dump_threads;
 pub mod live;
 pub mod mask;

@@ -298,8 +298,32 @@ pub enum Record {
     Blind(BlindSpot),
     /// Greenlets and tasks of a process, counted once.
     Tasks(TasksSeen),
+    /// What a blocked loop's thread does below Python, looked at once (since 1.3).
+    Below(BelowSeen),
     /// The last record: the tool's own cost. Missing when the capture was cut short.
     End(SelfCost),
+}
+
+/// The native functions between the call that a loop's thread sleeps in and the Python function that led there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BelowSeen {
+    /// When they were read.
+    pub at_ns: u64,
+    /// Whose they are.
+    pub pid: i32,
+    /// Number of the thread's Python stack.
+    pub stack: u32,
+    /// The functions that have names, innermost first.
+    pub functions: Vec<NativeFunction>,
+}
+
+/// A native function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeFunction {
+    /// Its name.
+    pub name: String,
+    /// Name of its program or library, without the folder.
+    pub library: String,
 }
 
 /// Greenlets and tasks of a process at one instant.

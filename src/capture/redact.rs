@@ -121,6 +121,7 @@ impl Redactor {
             | Record::Heartbeat { .. }
             | Record::Host(_)
             | Record::Tasks(_)
+            | Record::Below(_)
             | Record::End(_) => {}
         }
     }

@@ -92,6 +92,8 @@ impl Rolling {
             Record::Frame { frame, .. } => self.frames.push(frame),
             Record::Stack { frames, complete, .. } => self.stacks.push((frames, complete)),
             Record::Blind(spot) => self.note(spot),
+            // Read once at the end of a look: of a window that moves on it says nothing.
+            Record::Below(_) => {}
             Record::Process(facts) => self.meet(*facts),
             Record::End(cost) => {
                 self.now_ns = self.now_ns.max(cost.at_ns);
@@ -311,6 +313,7 @@ pub const fn at(record: &Record) -> u64 {
         Record::Host(sample) => sample.at_ns,
         Record::End(cost) => cost.at_ns,
         Record::Tasks(tasks) => tasks.at_ns,
+        Record::Below(below) => below.at_ns,
         Record::Gone { at_ns, .. }
         | Record::Threads { at_ns, .. }
         | Record::Descriptors { at_ns, .. }
@@ -331,6 +334,7 @@ const fn set_at(record: &mut Record, to: u64) {
         Record::Host(sample) => sample.at_ns = to,
         Record::End(cost) => cost.at_ns = to,
         Record::Tasks(tasks) => tasks.at_ns = to,
+        Record::Below(below) => below.at_ns = to,
         Record::Gone { at_ns, .. }
         | Record::Threads { at_ns, .. }
         | Record::Descriptors { at_ns, .. }
@@ -354,6 +358,7 @@ const fn whose(record: &Record) -> Option<i32> {
         | Record::LoopClock { pid, .. }
         | Record::Heartbeat { pid, .. } => Some(*pid),
         Record::Tasks(tasks) => Some(tasks.pid),
+        Record::Below(below) => Some(below.pid),
         _ => None,
     }
 }

@@ -132,6 +132,8 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
             judged.retain(|p| explained_by_waits(p) && !counted.contains(&p.pid));
             judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
+            let blocked = judged.iter().filter(|p| p.verdict.code == Code::LoopBlockedOffCpu);
+            recorder.look_below(&blocked.map(|p| p.pid).collect::<Vec<_>>());
             break;
         }
         end_ns = (end_ns + step_ns).min(most_ns);

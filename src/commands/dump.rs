@@ -1,10 +1,11 @@
 //! `stallscope dump PID`: every stack now, of threads, greenlets and tasks.
 
-use crate::capture::dump;
+use crate::capture::dump::{self, Wanted};
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{Role, TargetFacts};
 use crate::cli::{DumpArgs, DumpFormat};
 use crate::error::{Error, ErrorKind, Result};
+use crate::native::names::KnownFiles;
 use crate::observe::host;
 use crate::observe::kernel_file::FileBudget;
 use crate::report;
@@ -26,7 +27,13 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     let locals = args.locals.then_some(values);
     let mut members: Vec<&Member> = server.members.values().collect();
     members.sort_by_key(|m| (m.role != Role::Arbiter, m.snapshot.pid));
-    let processes: Vec<_> = members.iter().filter_map(|m| dump::look(m, &arch, locals)).collect();
+    // Workers have the same libraries.
+    let mut known = KnownFiles::default();
+    let mut look = |member: &&Member| {
+        let native = args.native.then_some(&mut known);
+        dump::look(member, &arch, Wanted { locals, native })
+    };
+    let processes: Vec<_> = members.iter().filter_map(&mut look).collect();
     if processes.is_empty() {
         return Err(Error::new(
             ErrorKind::Gone,

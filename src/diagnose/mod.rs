@@ -6,6 +6,7 @@
 
 pub mod activity;
 pub mod advice;
+pub mod below;
 pub mod budget;
 pub mod bugs;
 pub mod calls;

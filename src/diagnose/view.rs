@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ending::Ending;
 use crate::capture::model::{
-    Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role, SelfCost,
-    ServerFacts, ServerKind, Socket, SocketFamily, SocketState, TasksSeen, ThreadCounters, ThreadSample,
+    BelowSeen, Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role,
+    SelfCost, ServerFacts, ServerKind, Socket, SocketFamily, SocketState, TasksSeen, ThreadCounters,
+    ThreadSample,
 };
 
 /// A half-open span of the window.
@@ -102,6 +103,8 @@ pub struct ProcessView<'a> {
     pub inode_of: HashMap<i32, u64>,
     /// Its greenlets and tasks, where they were counted.
     pub tasks: Option<&'a TasksSeen>,
+    /// What its loop's thread does below Python, where that was looked at.
+    pub below: Option<&'a BelowSeen>,
 }
 
 /// A capture sorted by process.
@@ -255,6 +258,10 @@ impl<'a> View<'a> {
                 self.host.push(sample);
                 sample.at_ns
             }
+            Record::Below(below) => {
+                // It is waited for after the window: that does not make the window longer.
+                self.file(below.pid, 0, |process| process.below = Some(below))
+            }
             Record::Tasks(tasks) => self.file(tasks.pid, tasks.at_ns, |process| process.tasks = Some(tasks)),
             Record::Blind(_) => 0,
             Record::End(cost) => {
@@ -333,6 +340,7 @@ impl<'a> ProcessView<'a> {
             cgroups: Vec::new(),
             inode_of: HashMap::default(),
             tasks: None,
+            below: None,
         }
     }
 

@@ -24,4 +24,5 @@ pub mod readiness;
 pub mod signals;
 pub mod sock_diag;
 pub mod sockets;
+pub mod target_file;
 pub mod thread_files;

@@ -241,6 +241,18 @@ pub fn wchan(text: &[u8]) -> Option<&str> {
     (!name.is_empty() && name != "0").then_some(name)
 }
 
+/// Decodes `stack`: `[<0>] hrtimer_nanosleep+0xc5/0x170` in each line, the innermost function first.
+#[must_use]
+pub fn kernel_stack(text: &[u8]) -> Vec<String> {
+    let function = |line: &[u8]| {
+        let line = std::str::from_utf8(line).ok()?;
+        let (_, rest) = line.split_once("] ")?;
+        let name = rest.split('+').next()?.trim();
+        (!name.is_empty()).then(|| name.to_owned())
+    };
+    lines(text).filter_map(function).collect()
+}
+
 /// Kernel functions that only ever sleep so that a signal wakes them (state `S`): the waits of `epoll_wait`, `poll`,
 /// `select`, `futex` and `nanosleep` from Linux 4.x to 6.18. Whoever sleeps there is neither stopped nor waiting for
 /// storage, so its state letter need not be read.

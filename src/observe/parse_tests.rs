@@ -157,3 +157,10 @@ fn the_site_of_a_call_stands_behind_its_arguments() {
     assert_eq!(site(b"running\n"), None);
     assert_eq!(site(b"-1 0x7ffd10 0x7f22\n"), None);
 }
+
+#[test]
+fn stacks_of_the_kernel() {
+    let text =
+        b"[<0>] hrtimer_nanosleep+0xc5/0x170\n[<0>] do_syscall_64+0x5b/0xc0 [module]\nnonsense\n[<0>] \n";
+    assert_eq!(kernel_stack(text), ["hrtimer_nanosleep", "do_syscall_64"]);
+}

@@ -14,6 +14,26 @@ use super::kernel_file::{KeptFile, ProcDir, Seen, Unseen};
 use super::parse::{self, SchedStat, Site, Stat, Status};
 use crate::capture::model::{Doing, ThreadCounters};
 
+/// Longest stack of the kernel that is read: it has 64 lines at most.
+const KERNEL_STACK_BYTES: u64 = 16 << 10;
+
+/// A thread that sleeps in a call. Two equal ones prove that it did not run in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asleep {
+    /// The call.
+    pub doing: Doing,
+    /// Where it was made.
+    pub site: Site,
+    ran: Ran,
+}
+
+/// What grows each time that a thread runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Scheduled(SchedStat),
+    Switched(u64, u64),
+}
+
 /// The files of one thread.
 #[derive(Debug)]
 pub struct ThreadFiles {
@@ -62,6 +82,32 @@ impl ThreadFiles {
     pub fn syscall_and_site(&mut self, buffer: &mut [u8]) -> Seen<(Doing, Option<Site>)> {
         let text = self.syscall.read(&self.process, buffer)?;
         Ok((parse::syscall(text).ok_or(Unseen::Garbled)?, parse::site(text)))
+    }
+
+    /// What the thread sleeps in, and what changes as soon as it runs. `None` for one that runs, [`Unseen::Absent`] for one that
+    /// sleeps in no call.
+    pub fn asleep(&mut self, buffer: &mut [u8]) -> Seen<Option<Asleep>> {
+        let (doing, site) = self.syscall_and_site(buffer)?;
+        if doing == Doing::Running {
+            return Ok(None);
+        }
+        let site = site.ok_or(Unseen::Absent)?;
+        let ran = match self.schedstat(buffer) {
+            // A kernel that does not count says zero.
+            Ok(sched) if sched.slices > 0 => Ran::Scheduled(sched),
+            Ok(_) | Err(Unseen::Absent) => {
+                let status = self.status(buffer)?;
+                Ran::Switched(status.voluntary_switches, status.involuntary_switches)
+            }
+            Err(why) => return Err(why),
+        };
+        Ok(Some(Asleep { doing, site, ran }))
+    }
+
+    /// The functions of the kernel that the thread sleeps in, innermost first. Only for the superuser.
+    pub fn kernel_stack(&mut self) -> Seen<Vec<String>> {
+        let text = self.process.read(&format!("task/{}/stack", self.tid), KERNEL_STACK_BYTES)?;
+        Ok(parse::kernel_stack(&text))
     }
 
     /// State, processor times, start time.

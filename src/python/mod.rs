@@ -2,12 +2,13 @@
 //!
 //! Sees the target only through a [`MemoryReader`]; never stops it and never writes. [`locate`] finds the interpreter,
 //! [`layout`] says where its fields are ([`layouts`] by version, [`own_table`] by its own word), [`walk`] reads a chain of frames out of [`pieces`] of memory,
-//! [`sampler`] decides which chain to believe, [`reader`] who the threads are and who holds the interpreter lock, [`code`] turns code objects into names and lines. Everything read
+//! [`sampler`] decides which chain to believe, [`reader`] who the threads are and who holds the interpreter lock, [`calls`] which frames belong to one call of the evaluation function, [`code`] turns code objects into names and lines. Everything read
 //! is foreign: every length is capped, every walk bounded, and what changed while it was read is thrown away and read
 //! again.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 pub mod attributes;
+pub mod calls;
 pub mod census;
 pub mod census_model;
 mod census_tasks;

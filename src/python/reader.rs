@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use foldhash::{HashMap, HashSet};
 
+use super::calls::calls;
 use super::census::MachineStack;
 use super::code::Code;
 use super::greenlets::LoopClock;
@@ -173,6 +174,13 @@ impl<M: MemoryReader> StackReader<M> {
         let named = self.threads.get(&self.shown).map_or(&[][..], |thread| &thread.named);
         let place = |n: &Named| Some(Place { address: n.link.address, frame: n.frame? });
         named.iter().filter_map(place).collect()
+    }
+
+    /// How many of the frames of the last reading belong to each call of the evaluation function, innermost first.
+    #[must_use]
+    pub fn evaluation_calls(&self) -> Vec<usize> {
+        let named = self.threads.get(&self.shown).map_or(&[][..], |thread| &thread.named);
+        calls(&self.interpreter.layout, named.iter().map(|n| (&n.link, n.frame.is_some())))
     }
 
     /// The object that the first variable of a frame refers to; 0 where it refers to none.

@@ -41,8 +41,8 @@ pub struct Link {
     pub owner: Owner,
     /// Whether it is as a frame that has called another one must be.
     waits: bool,
-    /// Whether it was called out of C, so that its caller does not wait as one that called Python does.
-    from_c: bool,
+    /// Whether it was called out of C, so that its caller does not wait as one that called Python does (3.11).
+    pub(super) from_c: bool,
 }
 
 impl Link {
@@ -279,6 +279,12 @@ impl Walker {
     }
 }
 
+/// A link for tests.
+#[cfg(test)]
+pub(super) const fn link(owner: Owner, from_c: bool) -> Link {
+    Link { address: 0x1000, previous: 0, code: 0x2000, instruction: 0, owner, waits: false, from_c, copy: 0 }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -286,7 +292,7 @@ mod tests {
     use crate::python::layouts;
 
     fn link(owner: Owner, previous: u64, waits: bool) -> Link {
-        Link { address: 0x1000, previous, code: 0x2000, instruction: 0, owner, waits, from_c: false, copy: 0 }
+        Link { previous, waits, ..super::link(owner, false) }
     }
 
     #[test]

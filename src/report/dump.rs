@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use super::model::{Python, SCHEMA_VERSION, Tool};
 use crate::capture::dump::{
-    FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, ProcessDump, TaskDump, TaskState, ThreadDump,
-    Variable,
+    FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, NativeDump, NativeState, ProcessDump,
+    TaskDump, TaskState, ThreadDump, Variable,
 };
 use crate::capture::model::{BlindSpot, Frame, Role, TargetFacts};
+use crate::native::merge::Place;
+use crate::native::stacks::NativeFrame;
 
 /// Every stack of a server at one instant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -75,7 +77,22 @@ pub struct DumpThread {
     pub gil: Option<Gil>,
     /// The system call it sleeps in.
     pub sleeping_in: Option<String>,
-    /// Frames, innermost first.
+    /// Frames, innermost first. With `--native`, those of the kernel and of libraries among those of Python.
+    pub frames: Vec<DumpFrame>,
+    /// What became of the native stack, with `--native`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<DumpNative>,
+}
+
+/// What became of the native stack of a thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DumpNative {
+    /// Whether it stands among the frames.
+    pub state: NativeState,
+    /// Why not, or not all of it.
+    pub why: Option<String>,
+    /// Its frames, innermost first, where they could not be joined with those of Python.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub frames: Vec<DumpFrame>,
 }
 
@@ -93,12 +110,15 @@ pub struct DumpException {
 pub struct DumpFrame {
     /// Function.
     pub function: String,
-    /// File.
+    /// File: of a native frame the source where it is known, else the program or library; empty for the kernel.
     pub file: String,
-    /// Line.
+    /// Line; 0 when it is not known.
     pub line: u32,
-    /// `python`.
+    /// `python`, `native` or `kernel`.
     pub kind: String,
+    /// Program or library of a native frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
     /// Its local variables that have a value, with `--locals`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locals: Option<Vec<DumpVariable>>,
@@ -210,7 +230,63 @@ fn thread(seen: &ThreadDump) -> DumpThread {
         state: seen.state.to_string(),
         gil: seen.gil,
         sleeping_in: seen.sleeping_in.clone(),
-        frames: frames(&seen.frames, seen.locals.as_deref()),
+        frames: thread_frames(seen),
+        native: seen.native.as_ref().map(native),
+    }
+}
+
+/// The frames of a thread: those of the kernel, then Python's, among them native ones where they were joined.
+fn thread_frames(seen: &ThreadDump) -> Vec<DumpFrame> {
+    let python = frames(&seen.frames, seen.locals.as_deref());
+    let Some(native) = &seen.native else { return python };
+    let mut all: Vec<DumpFrame> = native.kernel.iter().map(|function| kernel_frame(function)).collect();
+    if native.places.is_empty() && !matches!(native.state, NativeState::Merged | NativeState::Incomplete) {
+        all.extend(python);
+        return all;
+    }
+    let mut python: Vec<Option<DumpFrame>> = python.into_iter().map(Some).collect();
+    all.extend(native.places.iter().filter_map(|place| match place {
+        Place::Python(number) => python.get_mut(*number)?.take(),
+        Place::Native(number) => native.frames.get(*number).map(native_frame),
+    }));
+    all
+}
+
+fn native(seen: &NativeDump) -> DumpNative {
+    let apart = seen.state == NativeState::Apart;
+    let frames = if apart { seen.frames.iter().map(native_frame).collect() } else { Vec::new() };
+    DumpNative { state: seen.state, why: seen.why.clone(), frames }
+}
+
+fn kernel_frame(function: &str) -> DumpFrame {
+    DumpFrame {
+        function: function.to_owned(),
+        file: String::new(),
+        line: 0,
+        kind: "kernel".into(),
+        library: None,
+        locals: None,
+    }
+}
+
+/// A native frame. One without a name is told by its place, so that it can be named later.
+fn native_frame(seen: &NativeFrame) -> DumpFrame {
+    let library = seen.library.as_deref();
+    let place = || match library.and_then(|path| path.rsplit('/').next()) {
+        Some(name) => format!("{name}+0x{:x}", seen.offset),
+        None => format!("0x{:x}", seen.offset),
+    };
+    let (file, line) = match &seen.source {
+        Some((file, line)) => (file.clone(), *line),
+        None => (library.unwrap_or_default().to_owned(), 0),
+    };
+    DumpFrame {
+        function: seen.function.clone().unwrap_or_else(place),
+        file,
+        line,
+        kind: "native".into(),
+        library: library.map(str::to_owned),
+        locals: None,
     }
 }
 
@@ -221,6 +297,7 @@ fn frames(seen: &[Frame], locals: Option<&[Vec<Variable>]>) -> Vec<DumpFrame> {
         file: f.file.clone(),
         line: f.line,
         kind: "python".into(),
+        library: None,
         locals: locals
             .and_then(|all| all.get(place))
             .map(|variables| variables.iter().map(variable).collect()),

@@ -11,10 +11,11 @@ use super::style::{Style, Tone};
 use super::word;
 use super::words::name;
 use crate::capture::dump::MAX_VALUE;
-use crate::capture::dump::{Gil, GreenletState};
+use crate::capture::dump::{Gil, GreenletState, NativeState};
 
-/// Most frames of one stack on a page; the document has all.
+/// Most Python frames of one stack on a page, and most of all kinds; the document has all.
 const FRAMES: usize = 40;
+const ALL_FRAMES: usize = 200;
 
 /// The document for people.
 #[must_use]
@@ -87,6 +88,16 @@ fn thread_text(page: &mut Page, thread: &DumpThread) {
     }
     page.line(2, Tone::Strong, &facts.join(", "));
     frames_text(page, &thread.frames);
+    let Some(native) = &thread.native else { return };
+    let said = match native.state {
+        NativeState::Merged => return,
+        NativeState::Incomplete => "further out, native frames are not known",
+        NativeState::Apart => "the native stack could not be joined with that of Python",
+        NativeState::Running | NativeState::Moved | NativeState::Unreadable => "no native frames",
+    };
+    let why = native.why.as_ref().map_or_else(String::new, |why| format!(": {}", name(why)));
+    page.line(4, Tone::Faint, &format!("{said}{why}"));
+    frames_text(page, &native.frames);
 }
 
 fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
@@ -122,6 +133,17 @@ fn times(count: u64) -> String {
 
 /// A frame on a line of its own. What stands before a package's own folders says nothing here; the document has it.
 fn place(frame: &DumpFrame) -> String {
+    match (frame.kind.as_str(), &frame.library) {
+        ("kernel", _) => return format!("{}  kernel", name(&frame.function)),
+        // The program or library says more than the folder in which somebody compiled it.
+        ("native", Some(library)) => {
+            let last = |path: &str| name(path.rsplit('/').next().unwrap_or_default());
+            let source =
+                if frame.line > 0 { format!(" {}:{}", last(&frame.file), frame.line) } else { String::new() };
+            return format!("{}  {}{source}", name(&frame.function), last(library));
+        }
+        _ => {}
+    }
     let file = ["/site-packages/", "/dist-packages/"]
         .iter()
         .find_map(|folder| frame.file.rsplit_once(folder))
@@ -130,14 +152,18 @@ fn place(frame: &DumpFrame) -> String {
 }
 
 fn frames_text(page: &mut Page, frames: &[DumpFrame]) {
-    for frame in frames.iter().take(FRAMES) {
-        page.line(4, Tone::Plain, &place(frame));
+    let mut python = 0;
+    for (number, frame) in frames.iter().enumerate() {
+        let own = frame.kind == "python";
+        python += usize::from(own);
+        if python > FRAMES || number >= ALL_FRAMES {
+            page.line(4, Tone::Faint, &format!("and {} frames further out", frames.len() - number));
+            break;
+        }
+        page.line(4, if own { Tone::Plain } else { Tone::Faint }, &place(frame));
         for variable in frame.locals.iter().flatten() {
             page.line(8, Tone::Faint, &format!("{} = {}", name(&variable.name), value(&variable.value)));
         }
-    }
-    if frames.len() > FRAMES {
-        page.line(4, Tone::Faint, &format!("and {} frames further out", frames.len() - FRAMES));
     }
 }
 
@@ -151,8 +177,10 @@ fn value(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::capture::dump::Variable;
-    use crate::capture::dump::{About, ProcessDump, ThreadDump};
+    use crate::capture::dump::{About, NativeDump, ProcessDump, ThreadDump};
     use crate::capture::model::{Frame, Role, TargetFacts};
+    use crate::native::merge::Place;
+    use crate::native::stacks::NativeFrame;
     use crate::report::dump::document;
 
     fn thread(about: About, gil: Gil) -> ThreadDump {
@@ -167,7 +195,81 @@ mod tests {
             sleeping_in: Some("futex".into()),
             frames: vec![Frame { function: "work".into(), file: "/app.py".into(), line: 3 }],
             locals: Some(vec![vec![variable]]),
+            native: None,
         }
+    }
+
+    #[test]
+    fn native_and_kernel_frames_stand_where_they_belong() {
+        let native = |function: Option<&str>, source: Option<(&str, u32)>| NativeFrame {
+            function: function.map(str::to_owned),
+            library: Some("/lib/libc.so.6".into()),
+            offset: 0x1f,
+            source: source.map(|(file, line)| (file.into(), line)),
+        };
+        let dump = NativeDump {
+            state: NativeState::Incomplete,
+            why: Some("the stack goes on outside \x1b".into()),
+            kernel: vec!["do_sys_poll".into()],
+            frames: vec![native(Some("poll"), Some(("../io/poll.c", 29))), native(None, None)],
+            places: vec![Place::Native(0), Place::Python(0), Place::Native(1)],
+        };
+        let thread = ThreadDump { native: Some(dump.clone()), ..thread(About::default(), Gil::None) };
+        let merged = page(thread.clone());
+        let expected = "\
+    do_sys_poll  kernel
+    poll  libc.so.6 poll.c:29
+    work  /app.py:3
+        n = 'a\\u{202e}b'
+    libc.so.6+0x1f  libc.so.6
+    further out, native frames are not known: the stack goes on outside \\x1b
+";
+        assert!(merged.ends_with(expected), "{merged}");
+        let dump = NativeDump { state: NativeState::Apart, places: Vec::new(), ..dump };
+        let apart = page(ThreadDump { native: Some(dump), ..thread });
+        let expected = "\
+    do_sys_poll  kernel
+    work  /app.py:3
+        n = 'a\\u{202e}b'
+    the native stack could not be joined with that of Python: the stack goes on outside \\x1b
+    poll  libc.so.6 poll.c:29
+    libc.so.6+0x1f  libc.so.6
+";
+        assert!(apart.ends_with(expected), "{apart}");
+    }
+
+    fn process() -> ProcessDump {
+        ProcessDump {
+            pid: 7,
+            role: Role::Process,
+            python: None,
+            collecting: None,
+            found_by: None,
+            threads: Vec::new(),
+            greenlets: Vec::new(),
+            tasks: Vec::new(),
+            torn: 0,
+            unreadable: 0,
+            blind: Vec::new(),
+            denied: false,
+        }
+    }
+
+    fn target() -> TargetFacts {
+        TargetFacts {
+            pid: 7,
+            start_time_ticks: 0,
+            cmdline: Vec::new(),
+            exe: None,
+            cgroup: None,
+            container_id: None,
+            selected_by: String::new(),
+        }
+    }
+
+    fn page(thread: ThreadDump) -> String {
+        let process = ProcessDump { threads: vec![thread], ..process() };
+        text(&document(target(), &[process]), Style { color: false, ascii: false })
     }
 
     #[test]
@@ -181,29 +283,11 @@ mod tests {
         };
         let outer = About { interpreter: Some(0), daemon: Some(false), ..About::default() };
         let process = ProcessDump {
-            pid: 7,
-            role: Role::Process,
-            python: None,
             collecting: Some(true),
-            found_by: None,
             threads: vec![thread(inner, Gil::Waits), thread(outer, Gil::None)],
-            greenlets: Vec::new(),
-            tasks: Vec::new(),
-            torn: 0,
-            unreadable: 0,
-            blind: Vec::new(),
-            denied: false,
+            ..process()
         };
-        let target = TargetFacts {
-            pid: 7,
-            start_time_ticks: 0,
-            cmdline: Vec::new(),
-            exe: None,
-            cgroup: None,
-            container_id: None,
-            selected_by: String::new(),
-        };
-        let document = document(target, &[process]);
+        let document = document(target(), &[process]);
         let page = text(&document, Style { color: false, ascii: false });
         let expected = "\
 process 7, no Python that can be read: 1 threads

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 
 use super::interner::Interner;
 use crate::capture::model::{BlindSpot, Frame, PythonFacts, Record, TasksSeen, WaitingGroup, WaitingKind};
 use crate::observe::kernel_file::{ProcDir, Seen, Unseen};
 use crate::observe::memory::Memory;
+use crate::observe::target_file;
 use crate::python::census::{Asked, Census, MachineStack};
 use crate::python::locate::locate;
 use crate::python::reader::{GilHolder, Pace, RawFrame};
@@ -365,13 +365,8 @@ impl Python {
 /// The names in a folder of the target's own file system. Links cannot lead out of its root.
 #[must_use]
 pub fn list_below_root(dir: &ProcDir, path: &str) -> Option<Vec<String>> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let root = dir.open_file("root").ok()?;
-    let how = OpenHow::new()
-        .flags(flags)
-        .mode(Mode::empty())
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let folder = openat2(root, path, how).ok()?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+    let folder = target_file::below_root(dir, path, flags).ok()?;
     let mut folder = nix::dir::Dir::from_fd(folder).ok()?;
     let names = folder.iter().flatten().take(20_000).map(|e| e.file_name().to_string_lossy().into_owned());
     Some(names.collect())

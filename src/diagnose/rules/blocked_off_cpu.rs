@@ -9,6 +9,7 @@
 
 use super::{Assessment, Case, Condition, percent, seconds};
 use crate::diagnose::activity::{Activity, Other, other_end};
+use crate::diagnose::below::{asks_name_server, below, words as below_words};
 use crate::diagnose::budget::part;
 use crate::diagnose::culprit::{describe_fd, peer, with_service};
 use crate::diagnose::model::{Code, Culprit};
@@ -94,7 +95,14 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         .and_then(|c| c.peer.as_deref())
         .map_or_else(String::new, |p| format!(", {}", with_service(p)));
     let what = if slots { "its request slots are held" } else { "the loop is blocked" };
-    a.summary = format!("{what}{place}: asleep {words}{to}");
+    let ids = f.stacks.iter().filter(|s| wanted(s.meaning.activity)).filter_map(|s| s.id);
+    let below = below(f.process, ids);
+    let native = below.and_then(below_words).map_or_else(String::new, |words| format!(" ({words})"));
+    a.summary = format!("{what}{place}: asleep {words}{to}{native}");
+    // What looks like any other backend from outside says here what it is.
+    if !slots && worst == Some(Activity::Upstream) && below.is_some_and(asks_name_server) {
+        a.subcause = Activity::Dns.subcause().map(str::to_owned);
+    }
     if f.stacked() == 0 {
         a = a.cap(0.75);
     }
