@@ -2,8 +2,11 @@
 //!
 //! [`model`] is the vocabulary that all other rooms share; [`writer`] and [`reader`] put it on disk and take it
 //! back, [`mask`] keeps secrets out of it, [`redact`] names. [`rolling`] keeps the last seconds of a look without end, and
-//! [`live`] its cheap numbers; [`dump`] is everything at one instant.
+//! [`live`] its cheap numbers; [`dump`] is everything at one instant, [`mod@burst`] what a burst of stops saw. What the numbers of
+//! system calls mean stands in [`syscalls`] and [`calls`].
 
+pub mod burst;
+pub mod calls;
 pub mod dump;
 mod dump_threads;
 pub mod live;

@@ -20,6 +20,7 @@ use clap::error::ErrorKind as ClapKind;
 
 use crate::cli::{Cli, Verb};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::burst;
 use crate::report::output::write_quietly;
 use crate::report::style::{ColorWhen, Place, Style};
 use crate::report::text::{Detail, TextOptions};
@@ -28,6 +29,8 @@ use crate::report::{Form, render_error};
 /// Runs what was typed and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Started by ourselves to hold somebody's threads: nothing else may happen on the way there.
+    burst::child::answer(std::env::args());
     if let Some(code) = complete::answer(std::env::args()) {
         return ExitCode::from(code);
     }

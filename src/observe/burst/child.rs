@@ -1,0 +1,408 @@
+//! The child that holds threads: the only place in the tool that ever stops one.
+//!
+//! It is this program again, freshly started with a hidden first argument, so that nothing of what the tool has gathered
+//! weighs on it: the kernel lets go of what a tracer held only when its memory is torn down. Until the first thread is
+//! seized it prepares like any program; from then on it touches the shared memory, the kernel's process files and the
+//! target's memory, and nothing else: no disk, no terminal, no lock. Whatever happens to it, the kernel ends the freeze: a
+//! timer kills it at the limit, and so does the death of the tool. It always ends by exiting, so that the normal
+//! end and the crash are one path.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd, RawFd};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::{Resource, setrlimit};
+
+use super::Choice;
+use super::shared::{MEMORY_BYTES, Orders, Record, Shared, kind, phase};
+use super::tracee::{self, Call, Held, Stop, Told};
+use crate::capture::calls::{self, Disturbed, LeadsTo};
+use crate::capture::model::Doing;
+use crate::observe::clock::monotonic_ns;
+use crate::observe::kernel_file::{FileBudget, ProcDir};
+use crate::observe::{parse, thread_files};
+
+/// The hidden first argument.
+pub const VERB: &str = "--burst-child";
+
+/// Where the tool puts the shared memory, and the memory of the target.
+const SHARED_FD: RawFd = 0;
+const MEMORY_FD: RawFd = 1;
+
+/// The kernel's timer waits so much longer than the child itself, which then ends in order.
+const GRACE_NS: u64 = 2_000_000;
+/// Most passes over the list of threads: a process that makes threads faster than this is followed as far as it goes.
+const MOST_PASSES: u32 = 8;
+/// Longest text of a process file.
+const TEXT_BYTES: usize = 4096;
+
+/// Runs as such a child if the arguments say so. Does not come back then.
+pub fn answer(mut args: impl Iterator<Item = String>) {
+    if args.nth(1).as_deref() == Some(VERB) {
+        run();
+        // SAFETY: ends the process, which is what frees everything it held.
+        unsafe { libc::_exit(0) };
+    }
+}
+
+fn run() {
+    // SAFETY: the tool has put it there; it stays open until the end, as nobody closes it.
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(SHARED_FD) });
+    // Somebody typed the argument.
+    let Ok(shared) = Shared::open(&*file) else { return };
+    let orders = shared.orders();
+    if !settle(&orders) {
+        return;
+    }
+    let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| burst.follow());
+    shared.state().phase.store(end, Ordering::Release);
+}
+
+/// Ties the child to the tool, and its failures to nobody. False when the tool is dead already.
+fn settle(orders: &Orders) -> bool {
+    // SAFETY: numbers, and a text that ends with a zero.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        libc::prctl(libc::PR_SET_NAME, c"stallscope-hold".as_ptr(), 0, 0, 0);
+    }
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    tracee::block_child_signal();
+    // It may have died before the kernel knew that we want to follow it.
+    nix::unistd::getppid().as_raw() == orders.parent
+}
+
+/// The kernel kills this process then, whatever it is doing.
+fn arm(after_ns: u64) -> Result<(), Errno> {
+    // SAFETY: all-zero is a valid `sigevent`; the kernel reads it and writes the timer's number.
+    unsafe {
+        let mut event: libc::sigevent = std::mem::zeroed();
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGKILL;
+        let mut timer: libc::timer_t = std::mem::zeroed();
+        Errno::result(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer))?;
+        let mut when: libc::itimerspec = std::mem::zeroed();
+        when.it_value.tv_sec = (after_ns / 1_000_000_000) as libc::time_t;
+        when.it_value.tv_nsec = (after_ns % 1_000_000_000) as _;
+        Errno::result(libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut())).map(drop)
+    }
+}
+
+/// A thread that may be followed.
+struct Candidate {
+    tid: i32,
+    doing: Doing,
+}
+
+struct Burst<'s> {
+    shared: &'s Shared,
+    orders: Orders,
+    process: ProcDir,
+    memory: ManuallyDrop<File>,
+    deadline_ns: u64,
+    /// Each followed thread and the call it is in.
+    threads: HashMap<i32, Option<(i64, [u64; 6])>>,
+    /// The same in a row, to look at each in turn.
+    row: Vec<i32>,
+    turn: usize,
+    left_out: HashSet<i32>,
+}
+
+/// Everything that may take time or fail, before anything is held.
+fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
+    let process = ProcDir::open(orders.pid, &FileBudget::new(0)).ok()?;
+    if !is_meant(&process, orders) {
+        return None;
+    }
+    // Room now, so that none is needed later.
+    let room = 2 * orders.max_stops as usize;
+    let mut burst = Burst {
+        shared,
+        orders: *orders,
+        process,
+        // SAFETY: the tool has put it there; it stays open until the end.
+        memory: ManuallyDrop::new(unsafe { File::from_raw_fd(MEMORY_FD) }),
+        deadline_ns: u64::MAX,
+        threads: HashMap::with_capacity(room),
+        row: Vec::with_capacity(room),
+        turn: 0,
+        left_out: HashSet::with_capacity(room),
+    };
+    let first = burst.candidates();
+    let locked = mlockall(MlockAllFlags::MCL_CURRENT).is_ok();
+    shared.state().locked.store(locked.into(), Ordering::Relaxed);
+    arm(orders.limit_ns + GRACE_NS).ok()?;
+    let began_ns = monotonic_ns();
+    burst.deadline_ns = began_ns + orders.limit_ns;
+    shared.state().began_ns.store(began_ns, Ordering::Relaxed);
+    shared.state().phase.store(phase::TRACING, Ordering::Release);
+    burst.seize_all(first);
+    // What is held now cannot be replaced by another process any more.
+    is_meant(&burst.process, orders).then_some(burst)
+}
+
+/// Whether the number still means the process that was meant.
+fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
+    let text = process.read("stat", TEXT_BYTES as u64).unwrap_or_default();
+    parse::stat(&text).is_some_and(|stat| stat.start_time_ticks == orders.start_time_ticks)
+}
+
+impl Burst<'_> {
+    /// Threads that nobody has looked at yet, those on a processor first.
+    fn candidates(&self) -> Vec<Candidate> {
+        let known = |tid: &i32| self.threads.contains_key(tid) || self.left_out.contains(tid);
+        let tids = thread_files::list_threads(&self.process).unwrap_or_default();
+        let mut found: Vec<Candidate> = tids
+            .into_iter()
+            .filter(|tid| !known(tid))
+            .map(|tid| Candidate { tid, doing: self.doing(tid) })
+            .collect();
+        found.sort_by_key(|c| c.doing != Doing::Running);
+        found
+    }
+
+    fn doing(&self, tid: i32) -> Doing {
+        let text = self.process.read(&format!("task/{tid}/syscall"), TEXT_BYTES as u64).unwrap_or_default();
+        parse::syscall(&text).unwrap_or(Doing::Unreadable)
+    }
+
+    /// Seizes and stops every thread that is to be followed, until a pass finds no new one.
+    fn seize_all(&mut self, first: Vec<Candidate>) {
+        let mut found = first;
+        for _ in 0..MOST_PASSES {
+            if found.is_empty() || monotonic_ns() >= self.deadline_ns {
+                break;
+            }
+            for candidate in &found {
+                if let Some(why) = self.unwanted(candidate) {
+                    why.fetch_add(1, Ordering::Relaxed);
+                    self.left_out.insert(candidate.tid);
+                    continue;
+                }
+                match tracee::seize(candidate.tid).and_then(|()| tracee::interrupt(candidate.tid)) {
+                    Ok(()) => self.follow_thread(candidate),
+                    Err(errno) => {
+                        self.left_out.insert(candidate.tid);
+                        self.shared.state().refused.fetch_add(1, Ordering::Relaxed);
+                        self.shared.state().error.store(errno as i32, Ordering::Relaxed);
+                    }
+                }
+            }
+            found = self.candidates();
+        }
+    }
+
+    /// Where to count a thread that is not to be followed, if it is one.
+    fn unwanted(&self, candidate: &Candidate) -> Option<&AtomicU64> {
+        let state = self.shared.state();
+        // Half of the stops are for what the threads do.
+        if 2 * (self.threads.len() as u64 + 1) > self.orders.max_stops {
+            return Some(&state.no_room);
+        }
+        match (Choice::from_number(self.orders.choice), candidate.doing) {
+            (Choice::Running, doing) if doing != Doing::Running => Some(&state.asleep),
+            (Choice::Undisturbed, Doing::Syscall(number, _))
+                if calls::disturbed(std::env::consts::ARCH, number) != Disturbed::No =>
+            {
+                Some(&state.spared)
+            }
+            _ => None,
+        }
+    }
+
+    fn follow_thread(&mut self, candidate: &Candidate) {
+        let mut record = Record::new(kind::RUNNING, candidate.tid, monotonic_ns());
+        let mut call = None;
+        match candidate.doing {
+            Doing::Running => {}
+            Doing::Syscall(number, args) => {
+                (record.kind, record.number, record.args) = (kind::ASLEEP, number, args);
+                call = Some((number, args));
+            }
+            Doing::Elsewhere => record.kind = kind::ELSEWHERE,
+            Doing::Unreadable => record.kind = kind::UNREADABLE,
+        }
+        self.shared.append(&record);
+        self.shared.state().seized.fetch_add(1, Ordering::Relaxed);
+        self.threads.insert(candidate.tid, call);
+        self.row.push(candidate.tid);
+    }
+
+    /// Lets every stop go on at once until time or stops are used up.
+    fn follow(&mut self) -> u32 {
+        loop {
+            if self.threads.is_empty() {
+                return phase::NOTHING_LEFT;
+            }
+            if self.shared.state().stops.load(Ordering::Relaxed) >= self.orders.max_stops {
+                return phase::STOPS;
+            }
+            let now_ns = monotonic_ns();
+            if now_ns >= self.deadline_ns {
+                return phase::TIME;
+            }
+            // The kernel tells of the first thread that has something to tell, again and again; so each of the others
+            // is asked in its turn, and none can wait for long.
+            let turn = self.next_turn();
+            let told = [tracee::look(None), turn.and_then(|tid| tracee::look(Some(tid)))];
+            if told.iter().all(Option::is_none) {
+                tracee::wait_for_news(self.deadline_ns - now_ns);
+                continue;
+            }
+            let mut seen = None;
+            for told in told.into_iter().flatten() {
+                // The same stop, told twice: it is gone by now.
+                let tid = tid_of(&told);
+                if seen.replace(tid) == Some(tid) {
+                    continue;
+                }
+                if let Some(end) = self.handle(told) {
+                    return end;
+                }
+            }
+        }
+    }
+
+    fn next_turn(&mut self) -> Option<i32> {
+        self.turn = (self.turn + 1) % self.row.len().max(1);
+        self.row.get(self.turn).copied()
+    }
+
+    /// Does what a stop asks for, lets go, and notes it. Gives the reason to end, if there is one.
+    fn handle(&mut self, told: Told) -> Option<u32> {
+        let at_ns = monotonic_ns();
+        let stop = match told {
+            Told::Stop(stop) => stop,
+            Told::Ended(tid) => {
+                self.threads.remove(&tid);
+                self.row.retain(|other| *other != tid);
+                self.shared.append(&Record::new(kind::ENDED, tid, at_ns));
+                return None;
+            }
+        };
+        self.shared.state().stops.fetch_add(1, Ordering::Relaxed);
+        let (record, gone) = match stop {
+            // First things first: the signal is on its way before anybody notes it.
+            Stop::Signal(held, signal) => {
+                let record = Record { number: signal.into(), ..Record::new(kind::SIGNAL, held.tid(), at_ns) };
+                (self.shared.append_after(held.resume(signal), &record), None)
+            }
+            Stop::JobControl(held, signal) => {
+                let record =
+                    Record { number: signal.into(), ..Record::new(kind::JOB_CONTROL, held.tid(), at_ns) };
+                (self.shared.append_after(held.listen(), &record), None)
+            }
+            Stop::Asked(held) => {
+                let tid = held.tid();
+                if !self.threads.contains_key(&tid) {
+                    self.threads.insert(tid, None);
+                    self.row.push(tid);
+                }
+                (self.shared.append_after(held.resume(0), &Record::new(kind::HELD, tid, at_ns)), None)
+            }
+            Stop::Other(held) => {
+                let record = Record::new(kind::OTHER, held.tid(), at_ns);
+                (self.shared.append_after(held.resume(0), &record), None)
+            }
+            // Another program is another target; the exit lets it go.
+            Stop::Exec(held) => {
+                (self.shared.append(&Record::new(kind::OTHER, held.tid(), at_ns)), Some(phase::EXEC))
+            }
+            Stop::Call(held) => match self.call(held, at_ns) {
+                Ok(number) => (number, None),
+                Err(end) => (None, Some(end)),
+            },
+        };
+        self.account(record, at_ns);
+        gone
+    }
+
+    /// The stop of a call: what it is about and what its arguments lead to.
+    fn call(&mut self, held: Held, at_ns: u64) -> Result<Option<u64>, u32> {
+        let tid = held.tid();
+        let mut record = Record::new(kind::OTHER, tid, at_ns);
+        match held.call() {
+            Ok(Call::Enter(number, args)) => {
+                (record.kind, record.number, record.args) = (kind::ENTER, number, args);
+                self.read_memory(&mut record, (number, args), None);
+                self.threads.insert(tid, Some((number, args)));
+            }
+            Ok(Call::Leave(value)) => {
+                (record.kind, record.value) = (kind::LEAVE, value);
+                if let Some(call) = self.threads.get_mut(&tid).and_then(Option::take) {
+                    self.read_memory(&mut record, call, Some(value));
+                }
+            }
+            // Gone meanwhile: its end will be told.
+            Ok(Call::None) | Err(Errno::ESRCH) => {}
+            Err(_) => return Err(phase::OLD_KERNEL),
+        }
+        Ok(self.shared.append_after(held.resume(0), &record))
+    }
+
+    /// Reads what the arguments lead to, as far as there is room.
+    fn read_memory(&self, record: &mut Record, (number, args): (i64, [u64; 6]), result: Option<i64>) {
+        let Some((address, length)) = wanted(number, &args, result) else { return };
+        let room = length.min(MEMORY_BYTES);
+        let Some(buffer) = record.memory.get_mut(..room) else { return };
+        // A name may end just before a page that is not there: then the rest of its own page must do.
+        let page_rest = (4096 - (address % 4096) as usize).min(room);
+        let read = self.memory.read_at(buffer, address).or_else(|_| {
+            buffer.get_mut(..page_rest).map_or(Ok(0), |part| self.memory.read_at(part, address))
+        });
+        let mut length = read.unwrap_or(0);
+        // What lies behind a name is none of our business.
+        if matches!(calls::leads_to(std::env::consts::ARCH, number), Some(LeadsTo::Path(_))) {
+            let text = record.memory.get(..length).unwrap_or_default();
+            length = text.iter().position(|byte| *byte == 0).unwrap_or(length);
+        }
+        record.length = length as u64;
+    }
+
+    fn account(&self, record: Option<u64>, at_ns: u64) {
+        let now_ns = monotonic_ns();
+        let (state, stopped_ns) = (self.shared.state(), now_ns.saturating_sub(at_ns));
+        self.shared.resumed(record, now_ns);
+        state.stopped_ns_total.fetch_add(stopped_ns, Ordering::Relaxed);
+        state.stopped_ns_max.fetch_max(stopped_ns, Ordering::Relaxed);
+    }
+}
+
+fn tid_of(told: &Told) -> i32 {
+    match told {
+        Told::Ended(tid) => *tid,
+        Told::Stop(
+            Stop::Call(held)
+            | Stop::Signal(held, _)
+            | Stop::JobControl(held, _)
+            | Stop::Asked(held)
+            | Stop::Exec(held)
+            | Stop::Other(held),
+        ) => held.tid(),
+    }
+}
+
+/// Address and length of what is worth reading, before a call or after it.
+fn wanted(number: i64, args: &[u64; 6], result: Option<i64>) -> Option<(u64, usize)> {
+    let arg = |place: usize| args.get(place).copied().unwrap_or(0);
+    let span = match (calls::leads_to(std::env::consts::ARCH, number)?, result) {
+        (LeadsTo::Path(path), None) => (arg(path), MEMORY_BYTES),
+        (LeadsTo::Address(address, length), None) => (arg(address), arg(length) as usize),
+        (LeadsTo::EpollEvents(list), Some(ready)) => {
+            (arg(list), usize::try_from(ready).ok()?.saturating_mul(size_of::<libc::epoll_event>()))
+        }
+        (LeadsTo::PollFds(list, count), Some(1..)) => {
+            (arg(list), (arg(count) as usize).saturating_mul(size_of::<libc::pollfd>()))
+        }
+        (LeadsTo::ReadSet(set, count), Some(1..)) => {
+            (arg(set), (arg(count) as usize).div_ceil(64).saturating_mul(8))
+        }
+        _ => return None,
+    };
+    (span.0 != 0 && span.1 != 0).then_some(span)
+}
