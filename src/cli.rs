@@ -2,6 +2,10 @@
 //!
 //! What was typed is kept apart from what it means: a selector is not looked up and a file not opened here.
 
+mod trace;
+
+pub use trace::{TraceArgs, TraceFormat};
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -124,6 +128,19 @@ Examples:
 Keys: ? shows them all, q quits. Without a terminal: stallscope diagnose"
     )]
     Top(TopArgs),
+    /// Show the system calls of each thread for a moment, decoded (the one verb that stops threads)
+    ///
+    /// A helper process holds each thread for some microseconds at each call, one process at a time, for 50 ms and 200
+    /// stops at most, and the kernel ends it at that limit whatever happens. Descriptors are named with their other end, and
+    /// what repeats is one line with a count. A thread that sleeps in one of thirteen calls (epoll_wait first of all) comes
+    /// back from it with EINTR when it is stopped; that is said before, and counted behind.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        override_usage = "stallscope trace [OPTIONS] <PID>",
+        after_help = trace::EXAMPLES
+    )]
+    Trace(TraceArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,

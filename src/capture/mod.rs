@@ -18,6 +18,7 @@ pub mod recorder;
 pub mod redact;
 pub mod rolling;
 pub mod syscalls;
+pub mod traced;
 pub mod writer;
 
 #[cfg(test)]

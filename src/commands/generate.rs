@@ -106,6 +106,7 @@ fn our_sections(name: &str, examples: &str) -> Roff {
     page.control("SH", ["EXIT STATUS"]);
     let codes: &[(&str, &str)] = match name {
         "stallscope-doctor" => &DOCTOR_EXIT_STATUS,
+        "stallscope-trace" => &TRACE_EXIT_STATUS,
         "stallscope-portal-validate" => &VALIDATE_EXIT_STATUS,
         _ => &EXIT_STATUS,
     };
@@ -168,6 +169,16 @@ const DOCTOR_EXIT_STATUS: [(&str, &str); 3] = [
         "3",
         "No diagnosis is possible: the process is gone, dead, hidden or the kernel's own. The report says which.",
     ),
+];
+
+const TRACE_EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "Traced and shown, also where a thread made no call in that time."),
+    ("2", "Wrong usage."),
+    (
+        "3",
+        "No process could be traced: gone or not found, not permitted, or traced by somebody else. The error says which.",
+    ),
+    ("130, 143", "Interrupted by SIGINT or SIGTERM; what was traced by then is shown."),
 ];
 
 const VALIDATE_EXIT_STATUS: [(&str, &str); 5] = [

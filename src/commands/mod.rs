@@ -10,6 +10,7 @@ pub mod generate;
 mod pipeline;
 pub mod portal;
 pub mod top;
+pub mod trace;
 pub mod validate;
 
 use std::io::Write;
@@ -63,6 +64,7 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Verb::Diagnose(args)) => diagnose::run(&args),
         Some(Verb::Dump(args)) => dump::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
+        Some(Verb::Trace(args)) => trace::run(&args),
         Some(Verb::Top(args)) => top::run(&args),
         Some(Verb::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Verb::Portal { action }) => portal::run(action),

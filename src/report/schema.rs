@@ -9,6 +9,8 @@ use super::doctor::Doctor;
 use super::dump::DumpDocument;
 use super::model::{ErrorDocument, Report};
 use super::ndjson::Line;
+use super::trace::TraceDocument;
+use super::trace_lines::TraceLine;
 use super::validate::Validation;
 
 /// A schema and the file that it belongs into.
@@ -29,6 +31,11 @@ pub fn all() -> Vec<SchemaFile> {
         SchemaFile { name: "ndjson-v1.json", text: schema::<Line>("stallscope report as lines, version 1") },
         SchemaFile { name: "error-v1.json", text: schema::<ErrorDocument>("stallscope error, version 1") },
         SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
+        SchemaFile { name: "trace-v1.json", text: schema::<TraceDocument>("stallscope trace, version 1") },
+        SchemaFile {
+            name: "trace-ndjson-v1.json",
+            text: schema::<TraceLine>("stallscope trace as lines, version 1"),
+        },
         SchemaFile {
             name: "validate-v1.json",
             text: schema::<Validation>("stallscope portal validate, version 1"),

@@ -206,12 +206,24 @@ impl Burst<'_> {
         }
         match (Choice::from_number(self.orders.choice), candidate.doing) {
             (Choice::Running, doing) if doing != Doing::Running => Some(&state.asleep),
-            (Choice::Undisturbed, Doing::Syscall(number, _))
-                if calls::disturbed(std::env::consts::ARCH, number) != Disturbed::No =>
+            (Choice::Undisturbed, Doing::Syscall(number, args))
+                if self.would_be_disturbed(number, args[0]) =>
             {
                 Some(&state.spared)
             }
             _ => None,
+        }
+    }
+
+    /// Whether a stop would end this call with an error. Whether a socket has a time limit cannot be seen from outside.
+    fn would_be_disturbed(&self, number: i64, fd: u64) -> bool {
+        match calls::disturbed(std::env::consts::ARCH, number) {
+            Disturbed::No => false,
+            Disturbed::Always => true,
+            Disturbed::WithTimeLimit => {
+                let link = self.process.link(&format!("fd/{}", fd as u32 as i32));
+                !link.is_ok_and(|link| !link.starts_with("socket:"))
+            }
         }
     }
 
