@@ -15,7 +15,9 @@ pub struct Burst {
     pub pid: i32,
     /// Just before the first thread was held.
     pub began_ns: u64,
-    /// When nothing was held any more.
+    /// When the helper began to exit, which lets everything go; `None` where it was killed.
+    pub ended_ns: Option<u64>,
+    /// When it was seen to be gone: nothing was held any more, at the latest.
     pub over_ns: u64,
     /// The longest it was allowed to take.
     pub limit_ns: u64,
@@ -51,6 +53,8 @@ pub enum End {
     Time,
     /// It had made as many stops as it may.
     Stops,
+    /// One of the threads had been held for a tenth of that time.
+    Stopped,
     /// Nothing was left to follow.
     NothingLeft,
     /// The process began another program.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::burst::{Burst, Woken};
+use super::burst::Burst;
 use super::calls::{Disturbed, disturbed, name};
 use super::model::{BlindSpot, Descriptor, Doing, EpollEntry, Role, Socket};
 use crate::observe::burst::{self, Bounds, NoBurst};
@@ -51,15 +51,7 @@ pub fn take(server: &Server, member: &Member, arch: &str, bounds: &Bounds) -> Re
     let mut descriptors = descriptors::list(dir).map(|listing| listing.fds).unwrap_or_default();
     let epoll = epoll_sets(dir, &descriptors);
     let sockets = sockets(dir, &descriptors);
-    let mut seen = burst::take(dir, bounds)?;
-    // Only a socket has a time limit.
-    for thread in seen.threads.iter_mut().filter(|thread| thread.woken == Woken::PerhapsInterrupted) {
-        let Doing::Syscall(_, args) = thread.doing else { continue };
-        let fd = args[0] as u32 as i32;
-        if descriptors.iter().any(|d| d.fd == fd && !d.link.starts_with("socket:")) {
-            thread.woken = Woken::No;
-        }
-    }
+    let seen = burst::take(dir, bounds)?;
     // What was opened meanwhile.
     let known: HashSet<i32> = descriptors.iter().map(|d| d.fd).collect();
     let after = descriptors::list(dir).map(|listing| listing.fds).unwrap_or_default();

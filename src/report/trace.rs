@@ -53,8 +53,10 @@ pub struct TraceProcess {
 /// What a burst did to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BurstCost {
-    /// How long it took.
+    /// How long it took, up to when the helper began to exit.
     pub duration_ns: u64,
+    /// How long it took until the helper was seen to be gone: nothing was held any more, at the latest.
+    pub gone_ns: u64,
     /// How long it was allowed to take.
     pub limit_ns: u64,
     /// Why it ended.
@@ -85,7 +87,8 @@ impl From<&Burst> for BurstCost {
     fn from(burst: &Burst) -> Self {
         let woken = |how| burst.threads.iter().filter(|thread| thread.woken == how).count() as u64;
         Self {
-            duration_ns: burst.over_ns.saturating_sub(burst.began_ns),
+            duration_ns: length_ns(burst),
+            gone_ns: burst.over_ns.saturating_sub(burst.began_ns),
             limit_ns: burst.limit_ns,
             ended_by: burst.end,
             threads: burst.threads.len() as u64,
@@ -162,10 +165,15 @@ pub fn document(target: TargetFacts, traced: &[Traced], blind: Vec<BlindSpot>) -
     }
 }
 
+/// How long threads were followed.
+fn length_ns(burst: &Burst) -> u64 {
+    burst.ended_ns.unwrap_or(burst.over_ns).saturating_sub(burst.began_ns)
+}
+
 fn process(traced: &Traced) -> TraceProcess {
     let calls = calls(traced);
     let taken = taken_in(calls.iter().map(|c| (c.name.as_str(), c.fd, c.error.is_some())));
-    let length_ns = traced.burst.over_ns.saturating_sub(traced.burst.began_ns);
+    let length_ns = length_ns(&traced.burst);
     let mut tids: BTreeSet<i32> = traced.burst.threads.iter().map(|t| t.tid).collect();
     tids.extend(traced.burst.events.iter().map(|e| e.tid));
     let mut threads: Vec<TraceThread> =

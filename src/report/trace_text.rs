@@ -65,6 +65,7 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
     let why = match burst.ended_by {
         End::Time => "its time was over",
         End::Stops => "it had made all its stops",
+        End::Stopped => "a thread had been stopped for a tenth of its time",
         End::NothingLeft => "nobody was left to follow",
         End::Exec => "the process began another program",
         End::Timer => "the kernel ended it at its limit",
@@ -72,7 +73,7 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
         End::OldKernel => "this kernel (before 5.3) does not tell what a stop is about",
     };
     let mut parts = vec![format!(
-        "{} made {}, {} stopped in all, {} at most; it ended as {why}",
+        "{} made {}, {} stopped in all, {} at most; it ended because {why}",
         plural(burst.threads, "thread"),
         plural(burst.stops, "stop"),
         time(burst.stopped_ns_total),

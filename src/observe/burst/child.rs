@@ -7,6 +7,7 @@
 //! timer kills it at the limit, and so does the death of the tool. It always ends by exiting, so that the normal
 //! end and the crash are one path.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -36,9 +37,11 @@ const SHARED_FD: RawFd = 0;
 const MEMORY_FD: RawFd = 1;
 
 /// The kernel's timer waits so much longer than the child itself, which then ends in order.
-const GRACE_NS: u64 = 2_000_000;
+const GRACE_NS: u64 = 4_000_000;
 /// Most passes over the list of threads: a process that makes threads faster than this is followed as far as it goes.
 const MOST_PASSES: u32 = 8;
+/// No thread is held for more than this part of the time that a burst may take.
+const STOPPED_PART: u64 = 10;
 /// Longest text of a process file.
 const TEXT_BYTES: usize = 4096;
 
@@ -61,6 +64,7 @@ fn run() {
         return;
     }
     let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| burst.follow());
+    shared.state().ended_ns.store(monotonic_ns(), Ordering::Relaxed);
     shared.state().phase.store(end, Ordering::Release);
 }
 
@@ -99,14 +103,22 @@ struct Candidate {
     doing: Doing,
 }
 
+/// A thread that is followed.
+#[derive(Default)]
+struct Followed {
+    /// The call it is in: number and arguments.
+    call: Option<(i64, [u64; 6])>,
+    /// How long it has been held so far.
+    stopped_ns: u64,
+}
+
 struct Burst<'s> {
     shared: &'s Shared,
     orders: Orders,
     process: ProcDir,
     memory: ManuallyDrop<File>,
     deadline_ns: u64,
-    /// Each followed thread and the call it is in.
-    threads: HashMap<i32, Option<(i64, [u64; 6])>>,
+    threads: HashMap<i32, Followed>,
     /// The same in a row, to look at each in turn.
     row: Vec<i32>,
     turn: usize,
@@ -220,10 +232,7 @@ impl Burst<'_> {
         match calls::disturbed(std::env::consts::ARCH, number) {
             Disturbed::No => false,
             Disturbed::Always => true,
-            Disturbed::WithTimeLimit => {
-                let link = self.process.link(&format!("fd/{}", fd as u32 as i32));
-                !link.is_ok_and(|link| !link.starts_with("socket:"))
-            }
+            Disturbed::WithTimeLimit => !super::is_no_socket(&self.process, fd),
         }
     }
 
@@ -241,7 +250,7 @@ impl Burst<'_> {
         }
         self.shared.append(&record);
         self.shared.state().seized.fetch_add(1, Ordering::Relaxed);
-        self.threads.insert(candidate.tid, call);
+        self.threads.insert(candidate.tid, Followed { call, stopped_ns: 0 });
         self.row.push(candidate.tid);
     }
 
@@ -269,7 +278,10 @@ impl Burst<'_> {
             let mut seen = None;
             for told in told.into_iter().flatten() {
                 // The same stop, told twice: it is gone by now.
-                let tid = tid_of(&told);
+                let tid = match &told {
+                    Told::Stop(stop) => stop.tid(),
+                    Told::Ended(tid) => *tid,
+                };
                 if seen.replace(tid) == Some(tid) {
                     continue;
                 }
@@ -298,7 +310,8 @@ impl Burst<'_> {
             }
         };
         self.shared.state().stops.fetch_add(1, Ordering::Relaxed);
-        let (record, gone) = match stop {
+        let tid = stop.tid();
+        let (record, end) = match stop {
             // First things first: the signal is on its way before anybody notes it.
             Stop::Signal(held, signal) => {
                 let record = Record { number: signal.into(), ..Record::new(kind::SIGNAL, held.tid(), at_ns) };
@@ -311,8 +324,8 @@ impl Burst<'_> {
             }
             Stop::Asked(held) => {
                 let tid = held.tid();
-                if !self.threads.contains_key(&tid) {
-                    self.threads.insert(tid, None);
+                if let Entry::Vacant(new) = self.threads.entry(tid) {
+                    new.insert(Followed::default());
                     self.row.push(tid);
                 }
                 (self.shared.append_after(held.resume(0), &Record::new(kind::HELD, tid, at_ns)), None)
@@ -330,8 +343,7 @@ impl Burst<'_> {
                 Err(end) => (None, Some(end)),
             },
         };
-        self.account(record, at_ns);
-        gone
+        end.or(self.account(record, tid, at_ns))
     }
 
     /// The stop of a call: what it is about and what its arguments lead to.
@@ -342,11 +354,11 @@ impl Burst<'_> {
             Ok(Call::Enter(number, args)) => {
                 (record.kind, record.number, record.args) = (kind::ENTER, number, args);
                 self.read_memory(&mut record, (number, args), None);
-                self.threads.insert(tid, Some((number, args)));
+                self.threads.entry(tid).or_default().call = Some((number, args));
             }
             Ok(Call::Leave(value)) => {
                 (record.kind, record.value) = (kind::LEAVE, value);
-                if let Some(call) = self.threads.get_mut(&tid).and_then(Option::take) {
+                if let Some(call) = self.threads.get_mut(&tid).and_then(|thread| thread.call.take()) {
                     self.read_memory(&mut record, call, Some(value));
                 }
             }
@@ -376,26 +388,16 @@ impl Burst<'_> {
         record.length = length as u64;
     }
 
-    fn account(&self, record: Option<u64>, at_ns: u64) {
+    /// Notes how long a thread was held. A reason to end, when that is enough for one.
+    fn account(&mut self, record: Option<u64>, tid: i32, at_ns: u64) -> Option<u32> {
         let now_ns = monotonic_ns();
         let (state, stopped_ns) = (self.shared.state(), now_ns.saturating_sub(at_ns));
         self.shared.resumed(record, now_ns);
         state.stopped_ns_total.fetch_add(stopped_ns, Ordering::Relaxed);
         state.stopped_ns_max.fetch_max(stopped_ns, Ordering::Relaxed);
-    }
-}
-
-fn tid_of(told: &Told) -> i32 {
-    match told {
-        Told::Ended(tid) => *tid,
-        Told::Stop(
-            Stop::Call(held)
-            | Stop::Signal(held, _)
-            | Stop::JobControl(held, _)
-            | Stop::Asked(held)
-            | Stop::Exec(held)
-            | Stop::Other(held),
-        ) => held.tid(),
+        let thread = self.threads.get_mut(&tid)?;
+        thread.stopped_ns += stopped_ns;
+        (thread.stopped_ns >= self.orders.limit_ns / STOPPED_PART).then_some(phase::STOPPED)
     }
 }
 

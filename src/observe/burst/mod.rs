@@ -149,6 +149,14 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
     let over_ns = monotonic_ns();
     let mut burst = gather(&shared, ended, over_ns)?;
     burst.detached = !traced_by(process, &burst, tracer);
+    for thread in &mut burst.threads {
+        // Only a socket has a time limit.
+        if let (Woken::PerhapsInterrupted, Doing::Syscall(_, args)) = (thread.woken, thread.doing)
+            && is_no_socket(process, args[0])
+        {
+            thread.woken = Woken::No;
+        }
+    }
     Ok(burst)
 }
 
@@ -180,6 +188,7 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
     let end = match state.phase.load(Ordering::Acquire) {
         phase::TIME => End::Time,
         phase::STOPS => End::Stops,
+        phase::STOPPED => End::Stopped,
         phase::NOTHING_LEFT => End::NothingLeft,
         phase::EXEC => End::Exec,
         phase::OLD_KERNEL => End::OldKernel,
@@ -206,6 +215,7 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
     Ok(Burst {
         pid: orders.pid,
         began_ns: load(&state.began_ns),
+        ended_ns: Some(load(&state.ended_ns)).filter(|at| *at != 0),
         over_ns,
         limit_ns: orders.limit_ns,
         max_stops: orders.max_stops,
@@ -256,6 +266,13 @@ fn event(record: &Record) -> Option<Event> {
     };
     let resumed_ns = (record.resumed_ns != 0).then_some(record.resumed_ns);
     Some(Event { tid: record.tid, at_ns: record.at_ns, resumed_ns, what })
+}
+
+/// Whether a descriptor is certainly none of a socket.
+fn is_no_socket(process: &ProcDir, fd: u64) -> bool {
+    // Descriptors are 32 bits wide, whatever stands above.
+    let link = process.link(&format!("fd/{}", fd as u32 as i32));
+    link.is_ok_and(|link| !link.starts_with("socket:"))
 }
 
 /// Whether the kernel still calls the child the tracer of any thread.

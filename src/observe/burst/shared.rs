@@ -116,6 +116,8 @@ pub mod phase {
     pub const OLD_KERNEL: u32 = 6;
     /// Nothing was held: the process is not the one that was meant.
     pub const GONE: u32 = 7;
+    /// Ended: a thread was held for long enough.
+    pub const STOPPED: u32 = 8;
 }
 
 #[repr(C)]
@@ -135,6 +137,8 @@ pub struct State {
     pub locked: AtomicU32,
     /// Just before the first thread was held.
     pub began_ns: AtomicU64,
+    /// When it had begun to exit.
+    pub ended_ns: AtomicU64,
     /// Threads that it has seized.
     pub seized: AtomicU64,
     /// Stops so far.

@@ -124,6 +124,19 @@ pub enum Stop {
     Other(Held),
 }
 
+impl Stop {
+    /// Which thread.
+    pub const fn tid(&self) -> i32 {
+        let (Self::Call(held)
+        | Self::Signal(held, _)
+        | Self::JobControl(held, _)
+        | Self::Asked(held)
+        | Self::Exec(held)
+        | Self::Other(held)) = self;
+        held.tid()
+    }
+}
+
 /// What `waitid` tells.
 #[derive(Debug)]
 pub enum Told {
