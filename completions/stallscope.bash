@@ -37,6 +37,9 @@ _stallscope() {
             stallscope,top)
                 cmd="stallscope__subcmd__top"
                 ;;
+            stallscope,trace)
+                cmd="stallscope__subcmd__trace"
+                ;;
             stallscope__subcmd__portal,down)
                 cmd="stallscope__subcmd__portal__subcmd__down"
                 ;;
@@ -56,7 +59,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor top portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor top trace portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -523,6 +526,60 @@ _stallscope() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        stallscope__subcmd__trace)
+            opts="-d -o -h --port --name --only --duration --max-stops --undisturbed --format --output --color --show-values --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-stops)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
     esac
 }
 
@@ -533,17 +590,17 @@ _stallscope_with_servers() {
     _stallscope "$@"
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
-            demo|diagnose|doctor|dump|generate|portal|top) verb="$word"; break ;;
+            demo|diagnose|doctor|dump|generate|portal|top|trace) verb="$word"; break ;;
         esac
     done
     case "$verb" in
-        ""|diagnose|doctor|dump|top) ;;
+        ""|diagnose|doctor|dump|top|trace) ;;
         *) return 0 ;;
     esac
     case "$prev" in
         --only) kind=members ;;
         --port) kind=ports ;;
-        --color|--duration|--fail-on|--format|--fps|--level|--max-duration|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
+        --color|--duration|--fail-on|--format|--fps|--level|--max-duration|--max-stops|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
         *)
             [[ $cur == -* ]] && return 0
             kind=pids

@@ -47,7 +47,7 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l color -d 'When to
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l show-values -d 'Show passwords and keys in command lines'
-complete -c stallscope -n "__fish_stallscope_needs_command" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
+complete -c stallscope -n "__fish_stallscope_needs_command" -l redact -d 'Give hosts, peers, homes, sockets and arguments pseudonyms'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Print help'
@@ -56,6 +56,7 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Sa
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "dump" -d 'Show every stack now: threads, greenlets, asyncio tasks, running and suspended'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "doctor" -d 'Say what may be read here, what not, why, and what opens it'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "top" -d 'Live view of a server and its workers'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "trace" -d 'Show the system calls of each thread, decoded (this stops threads, briefly)'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
@@ -82,7 +83,7 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l color
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l show-values -d 'Show passwords and keys in command lines'
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l redact -d 'Replace names of hosts, peers, homes, sockets and arguments by pseudonyms'
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l redact -d 'Give hosts, peers, homes, sockets and arguments pseudonyms'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s q -l quiet -d 'Say the verdicts only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s v -l verbose -d 'Also say where the time went, thread by thread'
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l help -d 'Print help'
@@ -121,6 +122,21 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l size -d 'S
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l ascii -d 'Use ASCII only'
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -l show-values -d 'Show passwords and keys in command lines'
 complete -c stallscope -n "__fish_stallscope_using_subcommand top" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l only -d 'Trace this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s d -l duration -d 'How long each process is traced, at most 10s' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l max-stops -d 'Stops that are made at each process, at most: two for each call' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/trace-v1.json describes'
+ndjson\t'The same as a JSON object for each line: a `call` for each call'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l undisturbed -d 'Leave out threads that sleep in a call which a stop ends with EINTR'
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "up" -d 'Bring it up'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults validate" -f -a "down" -d 'Take it down'
@@ -172,8 +188,8 @@ function __fish_stallscope_servers
     command stallscope __complete $argv[1] 2>/dev/null
 end
 complete -c stallscope -n "__fish_stallscope_needs_command" -f -k -a "(__fish_stallscope_servers pids)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top" -l only -x -k -a "(__fish_stallscope_servers members)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top trace" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose doctor dump generate portal top trace" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l port -x -k -a "(__fish_stallscope_servers ports)"
@@ -184,3 +200,6 @@ complete -c stallscope -n "__fish_seen_subcommand_from doctor" -f -k -a "(__fish
 complete -c stallscope -n "__fish_seen_subcommand_from top" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from top" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from top" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "__fish_seen_subcommand_from trace" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from trace" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "__fish_seen_subcommand_from trace" -l port -x -k -a "(__fish_stallscope_servers ports)"

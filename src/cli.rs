@@ -128,11 +128,11 @@ Examples:
 Keys: ? shows them all, q quits. Without a terminal: stallscope diagnose"
     )]
     Top(TopArgs),
-    /// Show the system calls of each thread for a moment, decoded (the one verb that stops threads)
+    /// Show the system calls of each thread, decoded (this stops threads, briefly)
     ///
     /// A helper process holds each thread for some microseconds at each call, one process at a time, for 50 ms and 200
     /// stops at most, and the kernel ends it at that limit whatever happens. Descriptors are named with their other end, and
-    /// what repeats is one line with a count. A thread that sleeps in one of thirteen calls (epoll_wait first of all) comes
+    /// what repeats is one line with a count. A thread that sleeps in one of thirteen calls (`epoll_wait` first of all) comes
     /// back from it with EINTR when it is stopped; that is said before, and counted behind.
     #[command(
         max_term_width = 100,
@@ -255,7 +255,7 @@ pub struct DiagnoseArgs {
     /// Show passwords and keys in command lines
     #[arg(long)]
     pub show_values: bool,
-    /// Replace names of hosts, peers, homes, sockets and arguments by pseudonyms
+    /// Give hosts, peers, homes, sockets and arguments pseudonyms
     #[arg(long, conflicts_with = "show_values")]
     pub redact: bool,
     /// Say the verdicts only

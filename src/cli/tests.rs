@@ -152,6 +152,7 @@ fn every_help_fits_one_screen_and_shows_examples() {
         "",
         "diagnose",
         "dump",
+        "trace",
         "top",
         "doctor",
         "portal",

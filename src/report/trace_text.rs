@@ -3,6 +3,7 @@
 //! Takes the document of [`super::trace`], gives text. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::page::{Fit, Page};
 use super::style::{Style, Tone};
@@ -194,14 +195,16 @@ fn call_words(call: &Call) -> String {
         })
         .collect();
     match (&call.error, call.gave_fd, call.result) {
-        (Some(error), ..) => text.push_str(&format!(" = {error}")),
-        (None, Some(fd), _) => text.push_str(&format!(" = fd {fd}")),
-        (None, None, Some(_)) if !ready.is_empty() => text.push_str(&format!(" → {}", ready.join(", "))),
-        (None, None, Some(result)) => text.push_str(&format!(" = {}", short(result))),
+        (Some(error), ..) => push(&mut text, format_args!(" = {error}")),
+        (None, Some(fd), _) => push(&mut text, format_args!(" = fd {fd}")),
+        (None, None, Some(_)) if !ready.is_empty() => {
+            push(&mut text, format_args!(" → {}", ready.join(", ")));
+        }
+        (None, None, Some(result)) => push(&mut text, format_args!(" = {}", short(result))),
         (None, None, None) => text.push_str(" has not come back"),
     }
     if let Some(took) = call.took_ns {
-        text.push_str(&format!("  {}", time(took)));
+        push(&mut text, format_args!("  {}", time(took)));
     }
     text
 }
@@ -235,7 +238,7 @@ fn descriptors_text(page: &mut Page, process: &TraceProcess) {
         let peer = d.peer.as_ref().map_or_else(String::new, |peer| format!(", {}", name(peer)));
         let mut text = format!("{}{peer}: {}", name(&d.what), plural(d.calls, "call"));
         if d.ready > 0 {
-            text.push_str(&format!(", ready {}", plural(d.ready, "time")));
+            push(&mut text, format_args!(", ready {}", plural(d.ready, "time")));
         }
         let never = d.ready > 1 && d.taken_in == 0;
         if never {
@@ -304,6 +307,50 @@ fn time(ns: u64) -> String {
     }
 }
 
+fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
+    // Writing into memory cannot fail.
+    let _ = text.write_fmt(more);
+}
+
 fn plural(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{} {what}s", count(n)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::model::TargetFacts;
+    use crate::report::trace::document;
+    use crate::trace::calls::tests::spin;
+
+    #[test]
+    fn the_story_s_second_trace_is_a_line_and_a_descriptor_that_nobody_reads() {
+        let target = TargetFacts {
+            pid: 7,
+            start_time_ticks: 0,
+            cmdline: Vec::new(),
+            exe: None,
+            cgroup: None,
+            container_id: None,
+            selected_by: String::new(),
+        };
+        let mut traced = spin(8_345);
+        traced.names.insert(7, "worker \x1b[31m".into());
+        let page = text(&document(target, &[traced], Vec::new()), Style { color: false, ascii: false });
+        let expected = "\
+worker 7: 16,690 calls in 50 ms
+  1 thread made 33,381 stops, 333.8 µs stopped in all, 10 ns at most; it ended because its time was
+  over; detached
+  thread 7 worker \\x1b[31m: 16,690 calls, 1.67 ms in calls, 6.34 ms between them, 8,345 polls, 900
+  ns apart at most
+    +0.00 ms   8,345 times: epoll_wait(9) → fd 16 readable; getpid (200 ns in calls each)
+  descriptors
+    fd 9    epoll set that watches 1 descriptor: 8,345 calls
+    fd 16   pipe: 0 calls, ready 8,345 times, never read, written, accepted from or closed
+  call                   calls     in all       p50       p99   longest  errors
+  epoll_wait             8,345   834.5 µs    100 ns    100 ns    100 ns
+  getpid                 8,345   834.5 µs    100 ns    100 ns    100 ns
+";
+        assert_eq!(page, expected);
+    }
 }

@@ -98,7 +98,8 @@ pub fn fold<T: PartialEq>(steps: &[T]) -> Vec<Run> {
     while start < steps.len() {
         let mut best = Run { start, turn: 1, times: 1 };
         for turn in 1..=LONGEST.min((steps.len() - start) / 2) {
-            let times = 1 + (1..).take_while(|k| same(steps, start, turn, *k)).count();
+            let most = (steps.len() - start) / turn;
+            let times = 1 + (1..most).take_while(|k| same(steps, start, turn, *k)).count();
             // The shortest turn that covers most.
             if times > 1 && turn * times > best.turn * best.times {
                 best = Run { start, turn, times };
@@ -140,21 +141,14 @@ pub fn patterns(steps: &[Step], taken_in: &BTreeSet<i32>) -> Vec<Pattern> {
         let Some(turn) = steps.get(run.start..run.start + run.turn) else { continue };
         let turn = from_poll(turn);
         let times = run.times as u64;
-        match found.iter_mut().find(|pattern| pattern.steps == turn) {
-            Some(pattern) => {
-                pattern.times += times;
-                pattern.longest_stretch = pattern.longest_stretch.max(times);
-            }
-            None => {
-                let ready: BTreeSet<i32> = turn.iter().flat_map(|step| step.ready.iter().copied()).collect();
-                found.push(Pattern {
-                    steps: turn,
-                    times,
-                    longest_stretch: times,
-                    never_taken_in: ready.difference(taken_in).copied().collect(),
-                });
-            }
+        if let Some(pattern) = found.iter_mut().find(|pattern| pattern.steps == turn) {
+            pattern.times += times;
+            pattern.longest_stretch = pattern.longest_stretch.max(times);
+            continue;
         }
+        let ready: BTreeSet<i32> = turn.iter().flat_map(|step| step.ready.iter().copied()).collect();
+        let never_taken_in = ready.difference(taken_in).copied().collect();
+        found.push(Pattern { steps: turn, times, longest_stretch: times, never_taken_in });
     }
     found.sort_by_key(|pattern| std::cmp::Reverse(pattern.times * pattern.steps.len() as u64));
     found

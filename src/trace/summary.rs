@@ -175,7 +175,7 @@ mod tests {
         let names = by_name(&seen);
         assert_eq!(
             names.iter().map(|n| (n.name.as_str(), n.calls)).collect::<Vec<_>>(),
-            [("getpid", 3), ("epoll_wait", 3)]
+            [("epoll_wait", 3), ("getpid", 3)]
         );
         let all: Vec<&Call> = seen.iter().collect();
         let polls = polls(&all).unwrap();
