@@ -231,9 +231,9 @@ pub struct DiagnoseArgs {
     /// Samples per second
     #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     pub rate: u32,
-    /// The most that is done to the target; neither level stops it
-    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
-    pub level: LevelArg,
+    /// The most that is done to the target; only `burst` stops it, for 50 ms at most
+    #[arg(long, value_enum, default_value_t = DiagnoseLevel::Memory)]
+    pub level: DiagnoseLevel,
     /// Look at this process of the server only
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
@@ -376,6 +376,27 @@ impl From<LevelArg> for Level {
         match level {
             LevelArg::Proc => Self::Proc,
             LevelArg::Memory => Self::Memory,
+        }
+    }
+}
+
+/// The most that a diagnosis may do to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiagnoseLevel {
+    /// Read kernel files only: processor time and queues, no stacks
+    Proc,
+    /// Also read the target's memory: stacks
+    Memory,
+    /// Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most
+    Burst,
+}
+
+impl From<DiagnoseLevel> for Level {
+    fn from(level: DiagnoseLevel) -> Self {
+        match level {
+            DiagnoseLevel::Proc => Self::Proc,
+            DiagnoseLevel::Memory => Self::Memory,
+            DiagnoseLevel::Burst => Self::Burst,
         }
     }
 }

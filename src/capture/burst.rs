@@ -1,7 +1,7 @@
 //! What a burst of stops saw, as plain data: which threads were held, which calls they made, and what it cost them.
 //!
 //! [`crate::observe::burst`] fills it; [`crate::trace`] reads it. Numbers of calls are those of the architecture that
-//! the capture names. Times are `CLOCK_MONOTONIC`.
+//! the capture names. Times are `CLOCK_MONOTONIC`, in a capture since the start of its window.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,22 @@ pub struct Burst {
     pub detached: bool,
     /// What was seen, in its order.
     pub events: Vec<Event>,
+}
+
+impl Burst {
+    /// The same with times that count from a start.
+    #[must_use]
+    pub fn since(mut self, start_ns: u64) -> Self {
+        let from_start = |at: &mut u64| *at = at.saturating_sub(start_ns);
+        from_start(&mut self.began_ns);
+        from_start(&mut self.over_ns);
+        self.ended_ns.iter_mut().for_each(from_start);
+        for event in &mut self.events {
+            from_start(&mut event.at_ns);
+            event.resumed_ns.iter_mut().for_each(from_start);
+        }
+        self
+    }
 }
 
 /// Why a burst ended.

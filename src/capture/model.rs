@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::burst::Burst;
+
 /// Version of the capture format. The major number changes when an old reader would misread a new file.
-pub const CAPTURE_VERSION: &str = "1.2";
+pub const CAPTURE_VERSION: &str = "1.3";
 
 /// Everything that was seen in one look at one server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -286,6 +288,13 @@ pub enum Record {
     Blind(BlindSpot),
     /// Greenlets and tasks of a process, counted once.
     Tasks(TasksSeen),
+    /// A burst of stops at a process, without what the arguments of its calls led to but ready descriptors.
+    Burst {
+        /// When it was over.
+        at_ns: u64,
+        /// What it saw.
+        burst: Box<Burst>,
+    },
     /// The last record: the tool's own cost. Missing when the capture was cut short.
     End(SelfCost),
 }

@@ -121,6 +121,8 @@ impl Redactor {
             | Record::Heartbeat { .. }
             | Record::Host(_)
             | Record::Tasks(_)
+            // It holds numbers only.
+            | Record::Burst { .. }
             | Record::End(_) => {}
         }
     }

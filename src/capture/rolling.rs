@@ -318,6 +318,7 @@ pub const fn at(record: &Record) -> u64 {
         | Record::Sockets { at_ns, .. }
         | Record::Readiness { at_ns, .. }
         | Record::LoopClock { at_ns, .. }
+        | Record::Burst { at_ns, .. }
         | Record::Heartbeat { at_ns, .. } => *at_ns,
         Record::Name { .. } | Record::Frame { .. } | Record::Stack { .. } | Record::Blind(_) => 0,
     }
@@ -338,6 +339,7 @@ const fn set_at(record: &mut Record, to: u64) {
         | Record::Sockets { at_ns, .. }
         | Record::Readiness { at_ns, .. }
         | Record::LoopClock { at_ns, .. }
+        | Record::Burst { at_ns, .. }
         | Record::Heartbeat { at_ns, .. } => *at_ns = to,
         Record::Name { .. } | Record::Frame { .. } | Record::Stack { .. } | Record::Blind(_) => {}
     }
@@ -354,6 +356,7 @@ const fn whose(record: &Record) -> Option<i32> {
         | Record::LoopClock { pid, .. }
         | Record::Heartbeat { pid, .. } => Some(*pid),
         Record::Tasks(tasks) => Some(tasks.pid),
+        Record::Burst { burst, .. } => Some(burst.pid),
         _ => None,
     }
 }

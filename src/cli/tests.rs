@@ -48,7 +48,7 @@ fn a_pid_alone_means_diagnose() {
 fn the_defaults_are_those_of_the_contract() {
     let args = diagnose("stallscope 1");
     assert_eq!((args.duration, args.max_duration), (Duration::from_secs(3), Duration::from_secs(10)));
-    assert_eq!((args.rate, args.level, args.format), (100, LevelArg::Memory, ReportFormat::Text));
+    assert_eq!((args.rate, args.level, args.format), (100, DiagnoseLevel::Memory, ReportFormat::Text));
     assert_eq!((args.fail_on, args.color), (FailOn::Severity(Severity::Critical), ColorArg::Auto));
     assert!(!args.show_values && !args.redact && !args.quiet && !args.verbose);
 }

@@ -128,6 +128,8 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
             // What waits in a worker that is well explains nothing; who is in trouble most comes first.
             judged.retain(|p| p.verdict.severity != Some(Severity::Info) && !counted.contains(&p.pid));
             judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
+            // Last, so that nothing else is measured while threads are stopped.
+            recorder.burst(&suspects(&judged));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             break;
         }
@@ -136,6 +138,14 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
     progress.clear();
     let capture = recorder.finish()?;
     Ok((capture, keeper.finish()))
+}
+
+/// Whose calls would firm up the verdict: who turns without end or computes without a turn, and who is not understood.
+fn suspects(judged: &[ProcessDiagnosis]) -> Vec<i32> {
+    let open = |p: &&ProcessDiagnosis| {
+        matches!(p.verdict.code, Code::HotSpin | Code::LoopBlockedOnCpu | Code::Unknown)
+    };
+    judged.iter().filter(open).map(|p| p.pid).collect()
 }
 
 /// Judges what was recorded so far.

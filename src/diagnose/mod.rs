@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod advice;
 pub mod budget;
+pub mod burst;
 pub mod calls;
 pub mod culprit;
 pub mod ending;

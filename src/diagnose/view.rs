@@ -6,6 +6,7 @@ use foldhash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ending::Ending;
+use crate::capture::burst::Burst;
 use crate::capture::model::{
     Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role, SelfCost,
     ServerFacts, ServerKind, Socket, SocketFamily, SocketState, TasksSeen, ThreadCounters, ThreadSample,
@@ -102,6 +103,8 @@ pub struct ProcessView<'a> {
     pub inode_of: HashMap<i32, u64>,
     /// Its greenlets and tasks, where they were counted.
     pub tasks: Option<&'a TasksSeen>,
+    /// The burst of stops at it, if there was one.
+    pub burst: Option<&'a Burst>,
 }
 
 /// A capture sorted by process.
@@ -256,6 +259,10 @@ impl<'a> View<'a> {
                 sample.at_ns
             }
             Record::Tasks(tasks) => self.file(tasks.pid, tasks.at_ns, |process| process.tasks = Some(tasks)),
+            Record::Burst { burst, .. } => {
+                // It comes when the window is over.
+                self.file(burst.pid, 0, |process| process.burst = Some(burst))
+            }
             Record::Blind(_) => 0,
             Record::End(cost) => {
                 self.end = Some(cost);
@@ -333,6 +340,7 @@ impl<'a> ProcessView<'a> {
             cgroups: Vec::new(),
             inode_of: HashMap::default(),
             tasks: None,
+            burst: None,
         }
     }
 

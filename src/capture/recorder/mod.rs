@@ -4,6 +4,7 @@
 //! round four times a second, births and deaths as they come. It never stops a thread and never writes into
 //! one; its own cost and lateness are part of the stream.
 
+mod burst;
 mod denied;
 mod facts;
 mod handout;
