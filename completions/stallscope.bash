@@ -98,7 +98,7 @@ _stallscope() {
                     return 0
                     ;;
                 --level)
-                    COMPREPLY=($(compgen -W "proc memory" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "proc memory burst" -- "${cur}"))
                     return 0
                     ;;
                 --only)
@@ -198,7 +198,7 @@ _stallscope() {
                     return 0
                     ;;
                 --level)
-                    COMPREPLY=($(compgen -W "proc memory" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "proc memory burst" -- "${cur}"))
                     return 0
                     ;;
                 --only)

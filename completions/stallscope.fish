@@ -30,8 +30,9 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l replay -d 'A save
 complete -c stallscope -n "__fish_stallscope_needs_command" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l max-duration -d 'How far an undecided look may go on' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
-memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is done to the target; only `burst` stops it, for 50 ms at most' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'
+burst\t'Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
@@ -66,8 +67,9 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l repla
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l max-duration -d 'How far an undecided look may go on' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
-memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is done to the target; only `burst` stops it, for 50 ms at most' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'
+burst\t'Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'

@@ -495,3 +495,29 @@ fn a_sleeper_is_warned_of_and_can_be_left_alone() {
     assert_eq!((&burst["interrupted"], &burst["detached"]), (&1.into(), &true.into()));
     assert_free(pid);
 }
+
+/// A diagnosis may make one burst, at a thread that runs; what it saw is in the capture.
+#[test]
+fn a_diagnosis_makes_its_burst_only_when_it_may_and_replays_it() {
+    let program = "import select\nr, w = os.pipe(); os.write(w, b'x')\np = select.epoll(); p.register(r, 1)\n\
+                   while True: p.poll(0.395, 64), os.getpid()";
+    let spin = Target::python("python3", program, &[]);
+    let (pid, folder) = (spin.pid().to_string(), tempfile::tempdir().unwrap());
+    let capture = folder.path().join("spin.cap");
+    let capture = capture.to_str().unwrap();
+    let look =
+        |level| [pid.as_str(), "--level", level, "--format", "json", "-d", "1s", "--max-duration", "1s"];
+    let ran = run(&[&look("burst")[..], &["--save", capture]].concat());
+    let document = ran.json();
+    let burst = &document["collection"]["burst"];
+    // A machine that starves the target leaves it to another verdict, which no burst would change.
+    let code = document["processes"][0]["verdict"]["code"].as_str().unwrap();
+    let suspect = matches!(code, "hot_spin" | "loop_blocked_on_cpu" | "unknown");
+    assert_eq!(burst["used"], suspect, "{code}: {burst}");
+    assert_eq!((burst["stops"].as_u64().unwrap() > 0, &burst["detached"]), (suspect, &true.into()));
+    assert_free(spin.pid());
+    let again = run(&["--replay", capture, "--format", "json"]);
+    assert_eq!(again.stdout, ran.stdout);
+    let gentle = run(&look("memory")).json();
+    assert_eq!(gentle["collection"]["burst"]["used"], false);
+}

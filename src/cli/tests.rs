@@ -76,7 +76,7 @@ fn nonsense_is_refused() {
         "stallscope 42 -d 3",
         "stallscope 42 -r 0",
         "stallscope 42 -r 1001",
-        "stallscope 42 --level burst",
+        "stallscope 42 --level force",
         "stallscope 42 --format xml",
         "stallscope 42 --fail-on hotspin",
         "stallscope 42 -q -v",

@@ -65,3 +65,90 @@ pub fn no_turn(case: &Case<'_, '_>) -> Option<Condition> {
         format!("in a burst of {length_ms} ms it made {} calls and polled {polls} times", calls.len());
     Some(Condition::holds("burst", observed, polls == 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::capture::burst::{Burst, Event, FollowedThread, What, Woken};
+    use crate::capture::model::{Capture, Doing, Record};
+    use crate::capture::reader;
+    use crate::diagnose::diagnose;
+    use crate::diagnose::model::{Code, Evidence};
+    use crate::trace::calls::tests::spin;
+
+    const SPIN: &str = "fixtures/captures/modern-gevent-spin_watcher.hot_spin.cap";
+
+    fn capture() -> Capture {
+        reader::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(SPIN)).unwrap()
+    }
+
+    /// The worker that spins, the descriptor it spins on, and its epoll set.
+    fn spinner(capture: &Capture) -> (i32, i32) {
+        let judged = diagnose(capture);
+        let process = judged.processes.iter().find(|p| p.verdict.code == Code::HotSpin).unwrap();
+        (process.pid, process.verdict.culprit.as_ref().unwrap().fd.unwrap())
+    }
+
+    /// Twenty turns, each woken by `fd`, which is read where `read` says so.
+    fn with_burst(pid: i32, fd: i32, read: bool) -> Capture {
+        let mut capture = capture();
+        let tid = capture
+            .records
+            .iter()
+            .find_map(|r| match r {
+                Record::Process(facts) if facts.pid == pid => Some(facts.loop_tid),
+                _ => None,
+            })
+            .unwrap();
+        let mut seen: Burst = spin(20).burst;
+        seen.pid = pid;
+        seen.threads = vec![FollowedThread { tid, doing: Doing::Running, woken: Woken::No }];
+        for event in &mut seen.events {
+            event.tid = tid;
+            match &mut event.what {
+                // A word that no set of the capture knows stands for the descriptor itself.
+                What::Leave { memory, .. } if !memory.is_empty() => {
+                    memory[4..].copy_from_slice(&(77u64 << 32 | fd as u64).to_ne_bytes());
+                }
+                What::Enter { args, .. } => args[0] = u64::MAX,
+                _ => {}
+            }
+        }
+        if read {
+            let at_ns = 40_000_000;
+            let what = What::Enter { number: 0, args: [fd as u64, 0, 1, 0, 0, 0], memory: Vec::new() };
+            seen.events.push(Event { tid, at_ns, resumed_ns: Some(at_ns + 1), what });
+            let what = What::Leave { result: 1, memory: Vec::new() };
+            seen.events.push(Event { tid, at_ns: at_ns + 2, resumed_ns: Some(at_ns + 3), what });
+        }
+        let end = capture.records.pop().unwrap();
+        capture.records.push(Record::Burst { at_ns: 3_000_000_000, burst: Box::new(seen) });
+        capture.records.push(end);
+        capture
+    }
+
+    fn of_burst(evidence: &[Evidence]) -> Vec<&str> {
+        evidence.iter().filter(|e| e.source == "burst").map(|e| e.observed.as_str()).collect()
+    }
+
+    #[test]
+    fn a_descriptor_that_wakes_every_poll_and_is_never_read_supports_a_spin() {
+        let (pid, fd) = spinner(&capture());
+        let judged = diagnose(&with_burst(pid, fd, false));
+        let process = judged.processes.iter().find(|p| p.pid == pid).unwrap();
+        assert_eq!(process.verdict.code, Code::HotSpin);
+        let wanted =
+            format!("in a burst, 20 of 20 polls were woken by fd {fd} and nothing read, wrote or closed it");
+        assert_eq!(of_burst(&process.evidence), [wanted.as_str()]);
+    }
+
+    #[test]
+    fn one_that_is_read_speaks_against_it() {
+        let (pid, fd) = spinner(&capture());
+        let judged = diagnose(&with_burst(pid, fd, true));
+        let process = judged.processes.iter().find(|p| p.pid == pid).unwrap();
+        assert!(of_burst(&process.evidence).is_empty());
+        assert_eq!(of_burst(&process.counter_evidence).len(), 1);
+    }
+}
