@@ -75,9 +75,10 @@ pub enum End {
     NothingLeft,
     /// The process began another program.
     Exec,
-    /// The kernel's timer ended it: it could not end itself.
+    /// The kernel's timer ended it: it could not end itself. A thread that was just about to begin a call that a stop
+    /// interrupts may have got `EINTR` from it.
     Timer,
-    /// Somebody ended it before its time.
+    /// Somebody ended it before its time, with the same effect.
     Killed,
     /// This kernel does not tell what a stop is about (before 5.3).
     OldKernel,

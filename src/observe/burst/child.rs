@@ -38,6 +38,8 @@ const MEMORY_FD: RawFd = 1;
 
 /// The kernel's timer waits so much longer than the child itself, which then ends in order.
 const GRACE_NS: u64 = 4_000_000;
+/// How long threads that are not in a call are waited for at the end.
+const LETTING_GO_NS: u64 = 2_000_000;
 /// Most passes over the list of threads: a process that makes threads faster than this is followed as far as it goes.
 const MOST_PASSES: u32 = 8;
 /// No thread is held for more than this part of the time that a burst may take.
@@ -63,7 +65,11 @@ fn run() {
     if !settle(&orders) {
         return;
     }
-    let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| burst.follow());
+    let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| {
+        let end = burst.follow();
+        burst.let_go();
+        end
+    });
     shared.state().ended_ns.store(monotonic_ns(), Ordering::Relaxed);
     shared.state().phase.store(end, Ordering::Release);
 }
@@ -123,6 +129,8 @@ struct Burst<'s> {
     row: Vec<i32>,
     turn: usize,
     left_out: HashSet<i32>,
+    /// Whether whoever stops is let go for good.
+    ending: bool,
 }
 
 /// Everything that may take time or fail, before anything is held.
@@ -144,6 +152,7 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
         row: Vec::with_capacity(room),
         turn: 0,
         left_out: HashSet::with_capacity(room),
+        ending: false,
     };
     let first = burst.candidates();
     let locked = mlockall(MlockAllFlags::MCL_CURRENT).is_ok();
@@ -260,7 +269,9 @@ impl Burst<'_> {
             if self.threads.is_empty() {
                 return phase::NOTHING_LEFT;
             }
-            if self.shared.state().stops.load(Ordering::Relaxed) >= self.orders.max_stops {
+            // Each thread may stop once more to be let go.
+            let stops = self.shared.state().stops.load(Ordering::Relaxed);
+            if stops + self.threads.len() as u64 >= self.orders.max_stops {
                 return phase::STOPS;
             }
             let now_ns = monotonic_ns();
@@ -292,6 +303,36 @@ impl Burst<'_> {
         }
     }
 
+    /// Lets threads go for good before the end. One that the end itself frees at the beginning of a call gets `EINTR` from
+    /// that call if it is one of the thirteen, as the kernel wakes it like a signal would; so threads that are about to
+    /// make a call are waited for a little. Who is in a call already, or computes for longer, is not touched.
+    fn let_go(&mut self) {
+        self.ending = true;
+        let until_ns = monotonic_ns() + LETTING_GO_NS;
+        loop {
+            while let Some(told) = tracee::look(None) {
+                let tid = match &told {
+                    Told::Stop(stop) => stop.tid(),
+                    Told::Ended(tid) => *tid,
+                };
+                if self.handle(told) == Some(phase::EXEC) {
+                    return;
+                }
+                self.threads.remove(&tid);
+            }
+            let now_ns = monotonic_ns();
+            if now_ns >= until_ns || self.threads.values().all(|thread| thread.call.is_some()) {
+                return;
+            }
+            tracee::wait_for_news(until_ns - now_ns);
+        }
+    }
+
+    /// Lets a thread go on, with a signal to be delivered or 0.
+    fn go(&self, held: Held, signal: i32) -> Result<(), Errno> {
+        if self.ending { held.release(signal) } else { held.resume(signal) }
+    }
+
     fn next_turn(&mut self) -> Option<i32> {
         self.turn = (self.turn + 1) % self.row.len().max(1);
         self.row.get(self.turn).copied()
@@ -315,7 +356,7 @@ impl Burst<'_> {
             // First things first: the signal is on its way before anybody notes it.
             Stop::Signal(held, signal) => {
                 let record = Record { number: signal.into(), ..Record::new(kind::SIGNAL, held.tid(), at_ns) };
-                (self.shared.append_after(held.resume(signal), &record), None)
+                (self.shared.append_after(self.go(held, signal), &record), None)
             }
             Stop::JobControl(held, signal) => {
                 let record =
@@ -328,11 +369,11 @@ impl Burst<'_> {
                     new.insert(Followed::default());
                     self.row.push(tid);
                 }
-                (self.shared.append_after(held.resume(0), &Record::new(kind::HELD, tid, at_ns)), None)
+                (self.shared.append_after(self.go(held, 0), &Record::new(kind::HELD, tid, at_ns)), None)
             }
             Stop::Other(held) => {
                 let record = Record::new(kind::OTHER, held.tid(), at_ns);
-                (self.shared.append_after(held.resume(0), &record), None)
+                (self.shared.append_after(self.go(held, 0), &record), None)
             }
             // Another program is another target; the exit lets it go.
             Stop::Exec(held) => {
@@ -364,9 +405,10 @@ impl Burst<'_> {
             }
             // Gone meanwhile: its end will be told.
             Ok(Call::None) | Err(Errno::ESRCH) => {}
+            // The exit lets it go.
             Err(_) => return Err(phase::OLD_KERNEL),
         }
-        Ok(self.shared.append_after(held.resume(0), &record))
+        Ok(self.shared.append_after(self.go(held, 0), &record))
     }
 
     /// Reads what the arguments lead to, as far as there is room.

@@ -13,7 +13,8 @@
 //! * a stop is seen without being taken, so a signal that it was about is delivered even if nobody hands it on;
 //! * a kernel timer kills the child at the limit, also when it hangs or is stopped, and the death of the tool kills it;
 //! * it never waits for a given thread, so one that cannot stop (a disk that does not answer) costs the others nothing;
-//! * it ends by exiting: a detach would interrupt sleeping calls once more.
+//! * it ends by exiting: a detach would interrupt sleeping calls once more. Before that it lets go whoever is about to begin
+//!   a call, for the kernel wakes a thread that the exit frees there as a signal would.
 //!
 //! A stop is not neutral: a thread that sleeps in one of thirteen calls, `epoll_wait` first of all, comes back from it
 //! with `EINTR`. Which threads that were is in the result; [`Choice::Undisturbed`] leaves them out.

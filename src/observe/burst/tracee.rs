@@ -51,6 +51,11 @@ impl Held {
         self.go(libc::PTRACE_SYSCALL as _, signal)
     }
 
+    /// Lets it go until something else than a call stops it, with a signal to be delivered or 0.
+    pub fn release(self, signal: i32) -> Result<(), Errno> {
+        self.go(libc::PTRACE_CONT as _, signal)
+    }
+
     /// Leaves it stopped by job control: it goes on when somebody continues it.
     pub fn listen(self) -> Result<(), Errno> {
         self.go(libc::PTRACE_LISTEN as _, 0)
