@@ -158,13 +158,27 @@ fn nobody_gets_eintr_but_who_was_announced() {
         match woken[&tid] {
             Woken::No => assert_eq!(count, 0, "{line}"),
             Woken::Interrupted => assert_eq!(count, 1, "{line}"),
-            Woken::PerhapsInterrupted => {
-                assert!(words[0].starts_with("recvfrom"), "{line}");
-                assert_eq!(count, u64::from(words[0] == "recvfrom-limited"), "{line}");
-            }
+            Woken::PerhapsInterrupted => panic!("{line}: it was not seen to stop"),
         }
     }
-    assert_eq!(woken.values().filter(|woken| **woken == Woken::Interrupted).count(), 3);
+    assert_eq!(woken.values().filter(|woken| **woken == Woken::Interrupted).count(), 4);
+}
+
+/// The end of a burst interrupts nobody: not even a thread that begins a call at that very moment.
+#[test]
+fn a_loop_that_turns_gets_eintr_once_a_burst_and_only_when_it_slept() {
+    let mut turns = target("turns");
+    let (mut announced, mut from_outside) = (0, 0);
+    for _ in 0..60 {
+        let seen = burst(turns.pid(), &of_ms(15));
+        announced += seen.threads.iter().filter(|t| t.woken == Woken::Interrupted).count();
+        from_outside += usize::from(matches!(seen.end, End::Timer | End::Killed));
+    }
+    let interrupted: usize = last_words(&mut turns).trim().parse().unwrap();
+    assert!(announced > 0, "it never slept");
+    // On a machine that has no time for the helper, the kernel's timer is its end, and that may interrupt once more.
+    let allowed = announced..=announced + from_outside;
+    assert!(allowed.contains(&interrupted), "{interrupted} of {allowed:?}");
 }
 
 /// Ends the rain of signals, also when a test fails.

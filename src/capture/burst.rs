@@ -103,7 +103,8 @@ pub enum Woken {
     No,
     /// The call returns `EINTR`.
     Interrupted,
-    /// The call returns `EINTR` if its socket has a time limit, which cannot be seen from outside.
+    /// It was not seen to stop, and sleeps in a call which returns `EINTR` when it does, always or if its socket has a time
+    /// limit.
     PerhapsInterrupted,
 }
 
@@ -161,8 +162,9 @@ pub enum What {
     Signal(i32),
     /// It is stopped by job control, and stays so.
     JobControl(i32),
-    /// It was held for the first time.
-    Held,
+    /// It was stopped because that was asked of it, first of all at the beginning: with the number of the call that this
+    /// ended with `EINTR`, if it did.
+    Held(Option<i64>),
     /// It ended.
     Ended,
     /// It had a child or began another program.

@@ -75,7 +75,8 @@ pub struct BurstCost {
     pub stopped_ns_max: u64,
     /// Threads that were asleep in a call which the stop ended with `EINTR`.
     pub interrupted: u64,
-    /// Threads that were asleep in a call which it ended with `EINTR` if their socket has a time limit.
+    /// Threads that did not stop in time, and are asleep in a call which gets `EINTR` when they do, always or if their socket
+    /// has a time limit.
     pub perhaps_interrupted: u64,
     /// Events that had no room.
     pub lost: u64,

@@ -102,7 +102,7 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
     }
     if burst.perhaps_interrupted > 0 {
         let who = plural(burst.perhaps_interrupted, "thread");
-        let text = format!("{who} slept on a socket: if that has a time limit, the call got EINTR");
+        let text = format!("{who} did not stop in time: the call it sleeps in may get EINTR");
         page.line(2, Tone::Warning, &text);
     }
 }

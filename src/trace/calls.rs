@@ -105,7 +105,7 @@ pub fn calls(traced: &Traced) -> Vec<Call> {
                 }
                 thread.let_go_ns = event.resumed_ns;
             }
-            What::Held => thread.let_go_ns = event.resumed_ns,
+            What::Held(_) => thread.let_go_ns = event.resumed_ns,
             What::Ended => done.extend(thread.in_call.take()),
             What::Signal(_) | What::JobControl(_) | What::Other => {}
         }
@@ -258,7 +258,7 @@ pub(crate) mod tests {
     pub fn spin(turns: u64) -> Traced {
         let mut ready = 1u32.to_ne_bytes().to_vec();
         ready.extend((3u64 << 32 | 16).to_ne_bytes());
-        let mut events = vec![event(1_100, What::Held)];
+        let mut events = vec![event(1_100, What::Held(None))];
         for turn in 0..turns {
             let at = 2_000 + turn * 1_000;
             events.push(enter(at, 232, [9, 0x1000, 64, 395, 0, 0]));
@@ -285,7 +285,7 @@ pub(crate) mod tests {
     fn a_wait_that_goes_on_keeps_its_name() {
         let asleep = Doing::Syscall(7, [0x2000, 1, 5_000, 0, 0, 0]);
         let thread = FollowedThread { tid: 7, doing: asleep, woken: Woken::No };
-        let events = vec![event(1_100, What::Held), enter(1_200, 219, [0; 6])];
+        let events = vec![event(1_100, What::Held(None)), enter(1_200, 219, [0; 6])];
         let seen = calls(&traced(vec![thread], events));
         assert_eq!((seen[0].name.as_str(), seen[0].resumed, seen[0].took_ns), ("poll", true, None));
         assert_eq!((seen[0].timeout_ms, seen[0].result), (Some(5_000), None));
@@ -296,7 +296,7 @@ pub(crate) mod tests {
         let asleep = Doing::Syscall(232, [9, 0, 64, 5_000, 0, 0]);
         let thread = FollowedThread { tid: 7, doing: asleep, woken: Woken::Interrupted };
         let events =
-            vec![event(1_100, What::Held), enter(1_200, 232, [9, 0, 64, 4_900, 0, 0]), leave(1_300, 0)];
+            vec![event(1_100, What::Held(None)), enter(1_200, 232, [9, 0, 64, 4_900, 0, 0]), leave(1_300, 0)];
         let seen = calls(&traced(vec![thread], events));
         assert_eq!((seen[0].resumed, seen[0].result), (false, Some(0)));
     }

@@ -364,12 +364,13 @@ impl Burst<'_> {
                 (self.shared.append_after(held.listen(), &record), None)
             }
             Stop::Asked(held) => {
-                let tid = held.tid();
                 if let Entry::Vacant(new) = self.threads.entry(tid) {
                     new.insert(Followed::default());
                     self.row.push(tid);
                 }
-                (self.shared.append_after(self.go(held, 0), &Record::new(kind::HELD, tid, at_ns)), None)
+                let number = held.interrupted().unwrap_or(-1);
+                let record = Record { number, ..Record::new(kind::HELD, tid, at_ns) };
+                (self.shared.append_after(self.go(held, 0), &record), None)
             }
             Stop::Other(held) => {
                 let record = Record::new(kind::OTHER, held.tid(), at_ns);

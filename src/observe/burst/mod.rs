@@ -151,11 +151,18 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
     let mut burst = gather(&shared, ended, over_ns)?;
     burst.detached = !traced_by(process, &burst, tracer);
     for thread in &mut burst.threads {
-        // Only a socket has a time limit.
-        if let (Woken::PerhapsInterrupted, Doing::Syscall(_, args)) = (thread.woken, thread.doing)
-            && is_no_socket(process, args[0])
-        {
-            thread.woken = Woken::No;
+        // What became of its call is exact where it was seen to stop, and to be expected where it was not.
+        let first = burst.events.iter().find(|event| event.tid == thread.tid);
+        match (first.map(|event| &event.what), thread.doing) {
+            (Some(What::Held(Some(_))), _) => thread.woken = Woken::Interrupted,
+            (Some(What::Held(None)), _) => thread.woken = Woken::No,
+            // Only a socket has a time limit.
+            (_, Doing::Syscall(_, args))
+                if thread.woken == Woken::PerhapsInterrupted && is_no_socket(process, args[0]) =>
+            {
+                thread.woken = Woken::No;
+            }
+            _ => {}
         }
     }
     Ok(burst)
@@ -242,11 +249,9 @@ fn thread(record: &Record) -> Option<FollowedThread> {
         _ => return None,
     };
     let woken = match doing {
-        Doing::Syscall(number, _) => match disturbed(std::env::consts::ARCH, number) {
-            Disturbed::No => Woken::No,
-            Disturbed::Always => Woken::Interrupted,
-            Disturbed::WithTimeLimit => Woken::PerhapsInterrupted,
-        },
+        Doing::Syscall(number, _) if disturbed(std::env::consts::ARCH, number) != Disturbed::No => {
+            Woken::PerhapsInterrupted
+        }
         _ => Woken::No,
     };
     Some(FollowedThread { tid: record.tid, doing, woken })
@@ -260,7 +265,7 @@ fn event(record: &Record) -> Option<Event> {
         kind::LEAVE => What::Leave { result: record.value, memory },
         kind::SIGNAL => What::Signal(record.number as i32),
         kind::JOB_CONTROL => What::JobControl(record.number as i32),
-        kind::HELD => What::Held,
+        kind::HELD => What::Held((record.number >= 0).then_some(record.number)),
         kind::ENDED => What::Ended,
         kind::OTHER => What::Other,
         _ => return None,

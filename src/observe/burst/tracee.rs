@@ -67,6 +67,37 @@ impl Held {
         Errno::result(result).map(drop)
     }
 
+    /// The call that this stop has ended with `EINTR`, which the program will get to see; none if it goes on or there was
+    /// none.
+    pub fn interrupted(&self) -> Option<i64> {
+        let (number, result) = self.registers()?;
+        (number >= 0 && result == -i64::from(libc::EINTR)).then_some(number)
+    }
+
+    /// Number and result of the call that the thread is on its way out of; the number is negative where it is in none.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn registers(&self) -> Option<(i64, i64)> {
+        const GENERAL: usize = 1; // NT_PRSTATUS
+        let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
+        let mut place = libc::iovec {
+            iov_base: registers.as_mut_ptr().cast(),
+            iov_len: size_of::<libc::user_regs_struct>(),
+        };
+        // SAFETY: the kernel writes at most as many bytes as the vector says, and they are those of the structure.
+        let result = unsafe { libc::ptrace(libc::PTRACE_GETREGSET as _, self.tid, GENERAL, &raw mut place) };
+        // SAFETY: all-zero registers are valid ones, and the kernel has written whole ones over them.
+        let registers = (result == 0).then(|| unsafe { registers.assume_init() })?;
+        #[cfg(target_arch = "x86_64")]
+        return Some((registers.orig_rax as i64, registers.rax as i64));
+        #[cfg(target_arch = "aarch64")]
+        return Some((registers.regs[8] as i64, registers.regs[0] as i64));
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn registers(&self) -> Option<(i64, i64)> {
+        None
+    }
+
     /// What the stop of a call is about.
     pub fn call(&self) -> Result<Call, Errno> {
         let mut bytes = [0u8; 96];
