@@ -12,18 +12,18 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use nix::sys::resource::{Resource, setrlimit};
 
 use super::Choice;
-use super::shared::{MEMORY_BYTES, Orders, Record, Shared, kind, phase};
+use super::arguments::read;
+use super::shared::{Orders, Record, Shared, kind, phase};
+use super::ties::{arm, settle};
 use super::tracee::{self, Call, Held, Stop, Told};
-use crate::capture::calls::{self, Disturbed, LeadsTo};
+use crate::capture::calls::{self, Disturbed};
 use crate::capture::model::Doing;
 use crate::observe::clock::monotonic_ns;
 use crate::observe::kernel_file::{FileBudget, ProcDir};
@@ -72,35 +72,6 @@ fn run() {
     });
     shared.state().ended_ns.store(monotonic_ns(), Ordering::Relaxed);
     shared.state().phase.store(end, Ordering::Release);
-}
-
-/// Ties the child to the tool, and its failures to nobody. False when the tool is dead already.
-fn settle(orders: &Orders) -> bool {
-    // SAFETY: numbers, and a text that ends with a zero.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
-        libc::prctl(libc::PR_SET_NAME, c"stallscope-hold".as_ptr(), 0, 0, 0);
-    }
-    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-    tracee::block_child_signal();
-    // It may have died before the kernel knew that we want to follow it.
-    nix::unistd::getppid().as_raw() == orders.parent
-}
-
-/// The kernel kills this process then, whatever it is doing.
-fn arm(after_ns: u64) -> Result<(), Errno> {
-    // SAFETY: all-zero is a valid `sigevent`; the kernel reads it and writes the timer's number.
-    unsafe {
-        let mut event: libc::sigevent = std::mem::zeroed();
-        event.sigev_notify = libc::SIGEV_SIGNAL;
-        event.sigev_signo = libc::SIGKILL;
-        let mut timer: libc::timer_t = std::mem::zeroed();
-        Errno::result(libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer))?;
-        let mut when: libc::itimerspec = std::mem::zeroed();
-        when.it_value.tv_sec = (after_ns / 1_000_000_000) as libc::time_t;
-        when.it_value.tv_nsec = (after_ns % 1_000_000_000) as _;
-        Errno::result(libc::timer_settime(timer, 0, &raw const when, std::ptr::null_mut())).map(drop)
-    }
 }
 
 /// A thread that may be followed.
@@ -395,13 +366,13 @@ impl Burst<'_> {
         match held.call() {
             Ok(Call::Enter(number, args)) => {
                 (record.kind, record.number, record.args) = (kind::ENTER, number, args);
-                self.read_memory(&mut record, (number, args), None);
+                read(&self.memory, &mut record, (number, args), None);
                 self.threads.entry(tid).or_default().call = Some((number, args));
             }
             Ok(Call::Leave(value)) => {
                 (record.kind, record.value) = (kind::LEAVE, value);
                 if let Some(call) = self.threads.get_mut(&tid).and_then(|thread| thread.call.take()) {
-                    self.read_memory(&mut record, call, Some(value));
+                    read(&self.memory, &mut record, call, Some(value));
                 }
             }
             // Gone meanwhile: its end will be told.
@@ -410,25 +381,6 @@ impl Burst<'_> {
             Err(_) => return Err(phase::OLD_KERNEL),
         }
         Ok(self.shared.append_after(self.go(held, 0), &record))
-    }
-
-    /// Reads what the arguments lead to, as far as there is room.
-    fn read_memory(&self, record: &mut Record, (number, args): (i64, [u64; 6]), result: Option<i64>) {
-        let Some((address, length)) = wanted(number, &args, result) else { return };
-        let room = length.min(MEMORY_BYTES);
-        let Some(buffer) = record.memory.get_mut(..room) else { return };
-        // A name may end just before a page that is not there: then the rest of its own page must do.
-        let page_rest = (4096 - (address % 4096) as usize).min(room);
-        let read = self.memory.read_at(buffer, address).or_else(|_| {
-            buffer.get_mut(..page_rest).map_or(Ok(0), |part| self.memory.read_at(part, address))
-        });
-        let mut length = read.unwrap_or(0);
-        // What lies behind a name is none of our business.
-        if matches!(calls::leads_to(std::env::consts::ARCH, number), Some(LeadsTo::Path(_))) {
-            let text = record.memory.get(..length).unwrap_or_default();
-            length = text.iter().position(|byte| *byte == 0).unwrap_or(length);
-        }
-        record.length = length as u64;
     }
 
     /// Notes how long a thread was held. A reason to end, when that is enough for one.
@@ -442,24 +394,4 @@ impl Burst<'_> {
         thread.stopped_ns += stopped_ns;
         (thread.stopped_ns >= self.orders.limit_ns / STOPPED_PART).then_some(phase::STOPPED)
     }
-}
-
-/// Address and length of what is worth reading, before a call or after it.
-fn wanted(number: i64, args: &[u64; 6], result: Option<i64>) -> Option<(u64, usize)> {
-    let arg = |place: usize| args.get(place).copied().unwrap_or(0);
-    let span = match (calls::leads_to(std::env::consts::ARCH, number)?, result) {
-        (LeadsTo::Path(path), None) => (arg(path), MEMORY_BYTES),
-        (LeadsTo::Address(address, length), None) => (arg(address), arg(length) as usize),
-        (LeadsTo::EpollEvents(list), Some(ready)) => {
-            (arg(list), usize::try_from(ready).ok()?.saturating_mul(size_of::<libc::epoll_event>()))
-        }
-        (LeadsTo::PollFds(list, count), Some(1..)) => {
-            (arg(list), (arg(count) as usize).saturating_mul(size_of::<libc::pollfd>()))
-        }
-        (LeadsTo::ReadSet(set, count), Some(1..)) => {
-            (arg(set), (arg(count) as usize).div_ceil(64).saturating_mul(8))
-        }
-        _ => return None,
-    };
-    (span.0 != 0 && span.1 != 0).then_some(span)
 }

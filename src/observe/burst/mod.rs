@@ -2,7 +2,7 @@
 //!
 //! The one part of the tool that stops threads, and only where its user has asked for that. [`take`] gives the orders to a
 //! fresh child of its own ([`child`]), waits for its end, and makes plain data of what it left in shared memory
-//! ([`shared`]). The child is this program started again rather than a fork: a fork would carry the memory of the tool, and
+//! (`shared`). The child is this program started again rather than a fork: a fork would carry the memory of the tool, and
 //! the kernel frees what a dying tracer held only after that memory is torn down; and after a fork only a handful of
 //! calls would be safe. Starting anew costs a millisecond in which nothing is held yet.
 //!
@@ -19,8 +19,10 @@
 //! A stop is not neutral: a thread that sleeps in one of thirteen calls, `epoll_wait` first of all, comes back from it
 //! with `EINTR`. Which threads that were is in the result; [`Choice::Undisturbed`] leaves them out.
 
+mod arguments;
 pub mod child;
 mod shared;
+mod ties;
 mod tracee;
 
 use std::fs::File;
