@@ -181,6 +181,32 @@ fn a_loop_that_turns_gets_eintr_once_a_burst_and_only_when_it_slept() {
     assert!(allowed.contains(&interrupted), "{interrupted} of {allowed:?}");
 }
 
+#[test]
+fn of_many_threads_those_that_work_are_followed() {
+    let program = "import threading\nfor _ in range(150): threading.Thread(target=threading.Event().wait, daemon=True).start()\n\
+                   def work():\n  while True: os.getppid(), time.sleep(0.0005)\n\
+                   threading.Thread(target=work, daemon=True).start()\ntime.sleep(3600)";
+    let many = Target::python("python3", program, &[]);
+    let tasks = || std::fs::read_dir(format!("/proc/{}/task", many.pid())).unwrap().count();
+    until("all threads are there", || tasks() == 152);
+    // The working one is the last that came, and has used more than the others soon.
+    let switches = || {
+        let last = std::fs::read_dir(format!("/proc/{}/task", many.pid())).unwrap().flatten();
+        let last = last.filter_map(|t| t.file_name().to_str()?.parse::<i32>().ok()).max().unwrap();
+        let count = status_of_task(many.pid(), &last.to_string(), "voluntary_ctxt_switches");
+        (last, count.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0))
+    };
+    until("one of them works", || switches().1 > 200);
+    let seen = burst(many.pid(), &Bounds::default());
+    assert!(seen.stops <= 202 && seen.threads.len() <= 50, "{seen:?}");
+    assert_eq!(seen.left_out.no_room + seen.threads.len() as u64, 152);
+    let worker = switches().0;
+    let calls =
+        seen.events.iter().filter(|e| e.tid == worker && matches!(e.what, What::Enter { .. })).count();
+    assert!(calls > 1, "{seen:?}");
+    assert_free(many.pid());
+}
+
 /// Ends the rain of signals, also when a test fails.
 struct Over<'a>(&'a AtomicBool);
 
@@ -283,7 +309,7 @@ fn a_thread_that_cannot_stop_does_not_freeze_the_others() {
         states.any(|state| state.is_some_and(|state| state.starts_with('D')))
     };
     until("a thread waits in vfork", stuck);
-    let seen = burst(pid, &of_ms(30));
+    let seen = burst(pid, &of_ms(300));
     assert!(stuck(), "it has come back, which proves nothing");
     assert_eq!(seen.threads.len(), 3);
     let calls = seen.events.iter().filter(|e| matches!(e.what, What::Leave { .. })).count();

@@ -35,6 +35,8 @@ pub struct Burst {
     pub stopped_ns_total: u64,
     /// The longest of them.
     pub stopped_ns_max: u64,
+    /// How long the helper waited for a processor meanwhile: threads may have stood still for so much longer, unnoticed.
+    pub helper_waited_ns: u64,
     /// Events that had no room.
     pub lost: u64,
     /// Whether the helper's memory was locked, so that no page had to be fetched while something was held.

@@ -32,7 +32,7 @@ pub struct TraceArgs {
     #[arg(short, long, value_name = "TIME", default_value = "50ms", value_parser = bounded)]
     pub duration: Duration,
     /// Stops that are made at each process, at most: two for each call
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_STOPS, value_parser = value_parser!(u64).range(10..=MOST_STOPS))]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_STOPS, value_parser = value_parser!(u64).range(20..=MOST_STOPS))]
     pub max_stops: u64,
     /// Leave out threads that sleep in a call which a stop ends with EINTR
     #[arg(long)]

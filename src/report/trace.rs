@@ -73,6 +73,8 @@ pub struct BurstCost {
     pub stopped_ns_total: u64,
     /// The longest of them.
     pub stopped_ns_max: u64,
+    /// How long the helper waited for a processor meanwhile: threads may have stood still for so much longer, unnoticed.
+    pub helper_waited_ns: u64,
     /// Threads that were asleep in a call which the stop ended with `EINTR`.
     pub interrupted: u64,
     /// Threads that did not stop in time, and are asleep in a call which gets `EINTR` when they do, always or if their socket
@@ -98,6 +100,7 @@ impl From<&Burst> for BurstCost {
             max_stops: burst.max_stops,
             stopped_ns_total: burst.stopped_ns_total,
             stopped_ns_max: burst.stopped_ns_max,
+            helper_waited_ns: burst.helper_waited_ns,
             interrupted: woken(Woken::Interrupted),
             perhaps_interrupted: woken(Woken::PerhapsInterrupted),
             lost: burst.lost,

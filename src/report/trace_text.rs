@@ -19,6 +19,8 @@ use crate::trace::summary::NameSummary;
 const LINES: usize = 30;
 /// Most calls that a turn is written out with.
 const TURN: usize = 12;
+/// A wait of the helper for a processor that is worth a word.
+const WAITED_NS: u64 = 1_000_000;
 /// Most rows of the table of calls.
 const ROWS: usize = 15;
 
@@ -93,6 +95,12 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
     }
     if burst.lost > 0 {
         parts.push(format!("{} had no room and are lost", plural(burst.lost, "event")));
+    }
+    if burst.helper_waited_ns >= WAITED_NS {
+        parts.push(format!(
+            "the machine was busy: threads may have stood still for {} more, unnoticed",
+            time(burst.helper_waited_ns)
+        ));
     }
     let tone = if burst.detached { Tone::Faint } else { Tone::Critical };
     page.line(2, tone, &parts.join("; "));

@@ -222,6 +222,7 @@ pub(crate) mod tests {
                 stops: events.len() as u64,
                 stopped_ns_total: 10 * events.len() as u64,
                 stopped_ns_max: 10,
+                helper_waited_ns: 0,
                 lost: 0,
                 locked: true,
                 detached: true,

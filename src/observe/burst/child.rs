@@ -7,6 +7,7 @@
 //! timer kills it at the limit, and so does the death of the tool. It always ends by exiting, so that the normal
 //! end and the crash are one path.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -78,6 +79,7 @@ fn run() {
 struct Candidate {
     tid: i32,
     doing: Doing,
+    run_ns: u64,
 }
 
 /// A thread that is followed.
@@ -132,6 +134,7 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
     let began_ns = monotonic_ns();
     burst.deadline_ns = began_ns + orders.limit_ns;
     shared.state().began_ns.store(began_ns, Ordering::Relaxed);
+    shared.state().waited_ns.store(super::waited_ns("self"), Ordering::Relaxed);
     shared.state().phase.store(phase::TRACING, Ordering::Release);
     burst.seize_all(first);
     // What is held now cannot be replaced by another process any more.
@@ -145,22 +148,27 @@ fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
 }
 
 impl Burst<'_> {
-    /// Threads that nobody has looked at yet, those on a processor first.
+    /// Threads that nobody has looked at yet: those on a processor first, then those that have used one most.
     fn candidates(&self) -> Vec<Candidate> {
         let known = |tid: &i32| self.threads.contains_key(tid) || self.left_out.contains(tid);
         let tids = thread_files::list_threads(&self.process).unwrap_or_default();
         let mut found: Vec<Candidate> = tids
             .into_iter()
             .filter(|tid| !known(tid))
-            .map(|tid| Candidate { tid, doing: self.doing(tid) })
+            .map(|tid| Candidate { tid, doing: self.doing(tid), run_ns: self.run_ns(tid) })
             .collect();
-        found.sort_by_key(|c| c.doing != Doing::Running);
+        found.sort_by_key(|c| (c.doing != Doing::Running, Reverse(c.run_ns)));
         found
     }
 
     fn doing(&self, tid: i32) -> Doing {
         let text = self.process.read(&format!("task/{tid}/syscall"), TEXT_BYTES as u64).unwrap_or_default();
         parse::syscall(&text).unwrap_or(Doing::Unreadable)
+    }
+
+    fn run_ns(&self, tid: i32) -> u64 {
+        let text = self.process.read(&format!("task/{tid}/schedstat"), TEXT_BYTES as u64).unwrap_or_default();
+        parse::schedstat(&text).map_or(0, |sched| sched.run_ns)
     }
 
     /// Seizes and stops every thread that is to be followed, until a pass finds no new one.
@@ -192,8 +200,8 @@ impl Burst<'_> {
     /// Where to count a thread that is not to be followed, if it is one.
     fn unwanted(&self, candidate: &Candidate) -> Option<&AtomicU64> {
         let state = self.shared.state();
-        // Half of the stops are for what the threads do.
-        if 2 * (self.threads.len() as u64 + 1) > self.orders.max_stops {
+        // Each takes two stops before it does anything of its own: half of them are for that.
+        if 4 * (self.threads.len() as u64 + 1) > self.orders.max_stops {
             return Some(&state.no_room);
         }
         match (Choice::from_number(self.orders.choice), candidate.doing) {
@@ -240,9 +248,7 @@ impl Burst<'_> {
             if self.threads.is_empty() {
                 return phase::NOTHING_LEFT;
             }
-            // Each thread may stop once more to be let go.
-            let stops = self.shared.state().stops.load(Ordering::Relaxed);
-            if stops + self.threads.len() as u64 >= self.orders.max_stops {
+            if self.is_used_up() {
                 return phase::STOPS;
             }
             let now_ns = monotonic_ns();
@@ -272,6 +278,14 @@ impl Burst<'_> {
                 }
             }
         }
+    }
+
+    /// Whether there are no more stops than are needed to let go those that are in no call.
+    fn is_used_up(&self) -> bool {
+        let stops = self.shared.state().stops.load(Ordering::Relaxed);
+        let reserve = || self.threads.values().filter(|thread| thread.call.is_none()).count() as u64;
+        stops + self.threads.len() as u64 >= self.orders.max_stops
+            && stops + reserve() >= self.orders.max_stops
     }
 
     /// Lets threads go for good before the end. One that the end itself frees at the beginning of a call gets `EINTR` from

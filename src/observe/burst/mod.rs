@@ -132,7 +132,7 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
         limit_ns: bounds.limit.as_nanos() as u64,
         max_stops,
         choice: bounds.choice.number(),
-        // Each stop, and at most half as many threads, each with a beginning and an end.
+        // Each stop, and at most a quarter as many threads, each with a beginning and an end.
         room: 2 * max_stops as u32 + 16,
     };
     let failed = |error: &dyn std::fmt::Display| NoBurst::NoChild(error.to_string());
@@ -148,9 +148,10 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
         .spawn()
         .map_err(|e| failed(&e))?;
     let tracer = child.id() as i32;
-    let ended = wait(child, bounds.limit + PATIENCE).map_err(|e| failed(&e))?;
+    let (ended, waited_ns) = wait(child, bounds.limit + PATIENCE).map_err(|e| failed(&e))?;
     let over_ns = monotonic_ns();
     let mut burst = gather(&shared, ended, over_ns)?;
+    burst.helper_waited_ns = waited_ns.saturating_sub(shared.state().waited_ns.load(Ordering::Acquire));
     burst.detached = !traced_by(process, &burst, tracer);
     for thread in &mut burst.threads {
         // What became of its call is exact where it was seen to stop, and to be expected where it was not.
@@ -170,25 +171,36 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
     Ok(burst)
 }
 
-/// Waits for the end of the child. Somebody who has asked the tool to stop does not wait for the limit.
-fn wait(mut child: Child, most: Duration) -> std::io::Result<ExitStatus> {
+/// Waits for the end of the child, and tells how long it has waited for a processor in its life. Somebody who has asked the
+/// tool to stop does not wait for the limit.
+fn wait(mut child: Child, most: Duration) -> std::io::Result<(ExitStatus, u64)> {
     let deadline_ns = monotonic_ns() + most.as_nanos() as u64;
     let pidfd = pidfd::open_number(child.id() as i32)?;
+    let mut killed = false;
     loop {
         let left_ms = deadline_ns.saturating_sub(monotonic_ns()).div_ceil(1_000_000);
         let timeout = PollTimeout::try_from(left_ms).unwrap_or(PollTimeout::MAX);
         let ready = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
         match ready {
             Ok(1..) => break,
-            Err(Errno::EINTR) if signals::caught().is_none() => {}
+            Err(Errno::EINTR) if signals::caught().is_none() || killed => {}
+            _ if killed => break,
             // It is late, or not wanted any more. What it held is free when it is dead.
             _ => {
                 child.kill()?;
-                break;
+                killed = true;
             }
         }
     }
-    child.wait()
+    // It tells until it is taken off.
+    let waited_ns = waited_ns(&child.id().to_string());
+    child.wait().map(|status| (status, waited_ns))
+}
+
+/// How long a process, by its name in `/proc`, has waited for a processor.
+fn waited_ns(process: &str) -> u64 {
+    let text = std::fs::read(format!("/proc/{process}/schedstat")).unwrap_or_default();
+    parse::schedstat(&text).map_or(0, |sched| sched.delay_ns)
 }
 
 /// Makes data of what the child left behind.
@@ -235,6 +247,7 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
         stops: load(&state.stops),
         stopped_ns_total: load(&state.stopped_ns_total),
         stopped_ns_max: load(&state.stopped_ns_max),
+        helper_waited_ns: 0,
         lost: load(&state.lost),
         locked: state.locked.load(Ordering::Acquire) != 0,
         detached: false,

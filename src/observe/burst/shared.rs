@@ -137,6 +137,8 @@ pub struct State {
     pub locked: AtomicU32,
     /// Just before the first thread was held.
     pub began_ns: AtomicU64,
+    /// How long it had waited for a processor by then.
+    pub waited_ns: AtomicU64,
     /// When it had begun to exit.
     pub ended_ns: AtomicU64,
     /// Threads that it has seized.

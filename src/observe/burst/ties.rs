@@ -15,6 +15,10 @@ pub fn settle(orders: &Orders) -> bool {
         libc::prctl(libc::PR_SET_NAME, c"stallscope-hold".as_ptr(), 0, 0, 0);
     }
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // Who holds threads must not wait for a processor, least of all behind whoever started the tool politely. Where that is
+    // not permitted it goes without.
+    // SAFETY: takes numbers only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
     tracee::block_child_signal();
     // It may have died before the kernel knew that we want to follow it.
     nix::unistd::getppid().as_raw() == orders.parent
