@@ -40,8 +40,14 @@ _stallscope() {
             stallscope,portal)
                 cmd="stallscope__subcmd__portal"
                 ;;
+            stallscope,record)
+                cmd="stallscope__subcmd__record"
+                ;;
             stallscope,top)
                 cmd="stallscope__subcmd__top"
+                ;;
+            stallscope,trace)
+                cmd="stallscope__subcmd__trace"
                 ;;
             stallscope__subcmd__portal,compare)
                 cmd="stallscope__subcmd__portal__subcmd__compare"
@@ -65,7 +71,7 @@ _stallscope() {
 
     case "${cmd}" in
         stallscope)
-            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump doctor top diff merge portal demo generate"
+            opts="-d -r -o -q -v -h -V --port --name --replay --duration --max-duration --rate --level --only --format --output --save --fail-on --color --show-values --redact --quiet --verbose --help --version diagnose dump record doctor top diff merge trace portal demo generate"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -104,7 +110,7 @@ _stallscope() {
                     return 0
                     ;;
                 --level)
-                    COMPREPLY=($(compgen -W "proc memory" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "proc memory burst" -- "${cur}"))
                     return 0
                     ;;
                 --only)
@@ -204,7 +210,7 @@ _stallscope() {
                     return 0
                     ;;
                 --level)
-                    COMPREPLY=($(compgen -W "proc memory" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "proc memory burst" -- "${cur}"))
                     return 0
                     ;;
                 --only)
@@ -580,6 +586,68 @@ _stallscope() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        stallscope__subcmd__record)
+            opts="-d -r -i -o -q -h --port --name --duration --rate --mode --idle --by --only --format --output --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -r)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mode)
+                    COMPREPLY=($(compgen -W "wall cpu blocked" -- "${cur}"))
+                    return 0
+                    ;;
+                --by)
+                    COMPREPLY=($(compgen -W "server worker thread" -- "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "collapsed flamegraph speedscope pprof chrome" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         stallscope__subcmd__top)
             opts="-r -h --port --name --replay --only --rate --window --fps --level --color --ascii --show-values --picture --size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -642,6 +710,60 @@ _stallscope() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        stallscope__subcmd__trace)
+            opts="-d -o -h --port --name --only --duration --max-stops --undisturbed --format --output --color --show-values --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-stops)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json ndjson" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
     esac
 }
 
@@ -652,17 +774,17 @@ _stallscope_with_servers() {
     _stallscope "$@"
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case "$word" in
-            demo|diagnose|diff|doctor|dump|generate|merge|portal|top) verb="$word"; break ;;
+            demo|diagnose|diff|doctor|dump|generate|merge|portal|record|top|trace) verb="$word"; break ;;
         esac
     done
     case "$verb" in
-        ""|diagnose|doctor|dump|top) ;;
+        ""|diagnose|doctor|dump|record|top|trace) ;;
         *) return 0 ;;
     esac
     case "$prev" in
         --only) kind=members ;;
         --port) kind=ports ;;
-        --color|--duration|--fail-on|--format|--fps|--level|--max-duration|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
+        --by|--color|--duration|--fail-on|--format|--fps|--level|--max-duration|--max-stops|--mode|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
         *)
             [[ $cur == -* ]] && return 0
             kind=pids

@@ -30,8 +30,9 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -l replay -d 'A save
 complete -c stallscope -n "__fish_stallscope_needs_command" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l max-duration -d 'How far an undecided look may go on' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is read: proc (no stacks) or memory; neither stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
-memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_needs_command" -l level -d 'The most that is done: proc, memory, or burst (which stops it, for 50 ms at most)' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'
+burst\t'Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most'"
 complete -c stallscope -n "__fish_stallscope_needs_command" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_needs_command" -l format -d 'Form: text (default), json, ndjson, markdown, github, junit, sarif, html' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
@@ -55,10 +56,12 @@ complete -c stallscope -n "__fish_stallscope_needs_command" -s h -l help -d 'Pri
 complete -c stallscope -n "__fish_stallscope_needs_command" -s V -l version -d 'Print version'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "diagnose" -d 'Say what is wrong with each worker of a server (the default)'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "dump" -d 'Show every stack now: threads, greenlets, asyncio tasks, running and suspended'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "record" -d 'Record where the time goes: flame graph, speedscope, pprof, Chrome trace, folded stacks'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "doctor" -d 'Say what may be read here, what not, why, and what opens it'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "top" -d 'Live view of a server and its workers'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "diff" -d 'Two reports side by side: what became better, what worse'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "merge" -d 'One summary of many reports: which hosts are bad, and what they have in common'
+complete -c stallscope -n "__fish_stallscope_needs_command" -a "trace" -d 'Show the system calls of each thread, decoded (this stops threads, briefly)'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "portal" -d 'The reference portal: a server to try things on, with faults to choose from'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "demo" -d 'Portal, fault and diagnosis in one go'
 complete -c stallscope -n "__fish_stallscope_needs_command" -a "generate" -d 'Write man pages, shell completions or JSON Schemas'
@@ -68,8 +71,9 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l repla
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s d -l duration -d 'How long to look: 3s, 500ms, 1m' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l max-duration -d 'How far an undecided look may go on' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is read: proc (no stacks) or memory; neither stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
-memory\t'Also read the target\'s memory: stacks'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l level -d 'The most that is done: proc, memory, or burst (which stops it, for 50 ms at most)' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
+memory\t'Also read the target\'s memory: stacks'
+burst\t'Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l only -d 'Look at this process of the server only' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -l format -d 'Form: text (default), json, ndjson, markdown, github, junit, sarif, html' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/report-v1.json describes'
@@ -103,6 +107,26 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l locals -d
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l native -d 'Show native and kernel frames of sleeping threads, joined with those of Python'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l show-values -d 'Show passwords and keys in command lines and local variables'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s d -l duration -d 'How long to record: 30s, 5m; until Ctrl-C if not given' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s r -l rate -d 'Samples per second' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l mode -d 'Which time' -r -f -a "wall\t'All of it: running, blocked and parked'
+cpu\t'Time on a processor'
+blocked\t'Time in which threads sleep in anything but waiting for work'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l by -d 'What to tell apart: by server the same stack in all workers is one' -r -f -a "server\t'By nothing'
+worker\t'By worker'
+thread\t'By worker and thread'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l format -d 'Form of the recording; if not given, the ending of the file\'s name says it' -r -f -a "collapsed\t'One line for each stack, with its microseconds: .folded, .collapsed, .txt'
+flamegraph\t'A picture for browsers: .svg'
+speedscope\t'For speedscope.app: .speedscope.json'
+pprof\t'For pprof, Pyroscope, Parca, Perfetto: .pb.gz, .pprof'
+chrome\t'What came after what, for Perfetto (ui.perfetto.dev) and Chrome: .trace.json'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s i -l idle -d 'Also show what waits for work: threads, and what the server keeps for itself (with --mode wall)'
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s q -l quiet -d 'Say nothing but errors'
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l format -d 'Form of the report' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/doctor-v1.json describes'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand doctor" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
@@ -143,6 +167,21 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -l color -d
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -s h -l help -d 'Print help'
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l port -d 'Owner of the socket that listens on this port' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l name -d 'Server whose name contains this' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l only -d 'Trace this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s d -l duration -d 'How long each process is traced, at most 10s' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l max-stops -d 'Stops that are made at each process, at most: two for each call' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
+json\t'For programs: the document that schema/trace-v1.json describes'
+ndjson\t'The same as a JSON object for each line: a `call` for each call'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l color -d 'When to colour (`NO_COLOR` is respected)' -r -f -a "auto\t'On a terminal'
+always\t'Always'
+never\t'Never'"
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l undisturbed -d 'Leave out threads that sleep in a call which a stop ends with EINTR'
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l show-values -d 'Show passwords and keys in command lines'
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "up" -d 'Bring it up'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and not __fish_seen_subcommand_from up down faults compare validate" -f -a "down" -d 'Take it down'
@@ -209,15 +248,21 @@ function __fish_stallscope_servers
     command stallscope __complete $argv[1] 2>/dev/null
 end
 complete -c stallscope -n "__fish_stallscope_needs_command" -f -k -a "(__fish_stallscope_servers pids)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose diff doctor dump generate merge portal top" -l only -x -k -a "(__fish_stallscope_servers members)"
-complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose diff doctor dump generate merge portal top" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose diff doctor dump generate merge portal record top trace" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "not __fish_seen_subcommand_from demo diagnose diff doctor dump generate merge portal record top trace" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from diagnose" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from dump" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from dump" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from dump" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "__fish_seen_subcommand_from record" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from record" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "__fish_seen_subcommand_from record" -l port -x -k -a "(__fish_stallscope_servers ports)"
 complete -c stallscope -n "__fish_seen_subcommand_from doctor" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from top" -f -k -a "(__fish_stallscope_servers pids)"
 complete -c stallscope -n "__fish_seen_subcommand_from top" -l only -x -k -a "(__fish_stallscope_servers members)"
 complete -c stallscope -n "__fish_seen_subcommand_from top" -l port -x -k -a "(__fish_stallscope_servers ports)"
+complete -c stallscope -n "__fish_seen_subcommand_from trace" -f -k -a "(__fish_stallscope_servers pids)"
+complete -c stallscope -n "__fish_seen_subcommand_from trace" -l only -x -k -a "(__fish_stallscope_servers members)"
+complete -c stallscope -n "__fish_seen_subcommand_from trace" -l port -x -k -a "(__fish_stallscope_servers ports)"

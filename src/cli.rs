@@ -20,8 +20,10 @@ pub use compare::PortalCompareArgs;
 pub use diff::{DiffArgs, SummaryFormat};
 pub use merge::MergeArgs;
 mod record;
+mod trace;
 
 pub use record::{ByArg, ModeArg, RecordArgs, RecordFormat};
+pub use trace::{TraceArgs, TraceFormat};
 
 /// Says what is wrong with each worker of a running server, without stopping it
 ///
@@ -185,6 +187,19 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 a report was missing or 
 4 undecided"
     )]
     Merge(MergeArgs),
+    /// Show the system calls of each thread, decoded (this stops threads, briefly)
+    ///
+    /// A helper process holds each thread for some microseconds at each call, one process at a time, for 50 ms and 200
+    /// stops at most, and the kernel ends it at that limit whatever happens. Descriptors are named with their other end, and
+    /// what repeats is one line with a count. A thread that sleeps in one of thirteen calls (`epoll_wait` first of all) comes
+    /// back from it with EINTR when it is stopped; that is said before, and counted behind.
+    #[command(
+        max_term_width = 100,
+        arg_required_else_help = true,
+        override_usage = "stallscope trace [OPTIONS] <PID>",
+        after_help = trace::EXAMPLES
+    )]
+    Trace(TraceArgs),
     /// The reference portal: a server to try things on, with faults to choose from
     #[command(
         max_term_width = 100,
@@ -276,9 +291,9 @@ pub struct DiagnoseArgs {
     /// Samples per second
     #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     pub rate: u32,
-    /// The most that is read: proc (no stacks) or memory; neither stops it
-    #[arg(long, value_enum, default_value_t = LevelArg::Memory, hide_possible_values = true, hide_default_value = true)]
-    pub level: LevelArg,
+    /// The most that is done: proc, memory, or burst (which stops it, for 50 ms at most)
+    #[arg(long, value_enum, default_value_t = DiagnoseLevel::Memory, hide_possible_values = true, hide_default_value = true)]
+    pub level: DiagnoseLevel,
     /// Look at this process of the server only
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
@@ -424,6 +439,27 @@ impl From<LevelArg> for Level {
         match level {
             LevelArg::Proc => Self::Proc,
             LevelArg::Memory => Self::Memory,
+        }
+    }
+}
+
+/// The most that a diagnosis may do to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiagnoseLevel {
+    /// Read kernel files only: processor time and queues, no stacks
+    Proc,
+    /// Also read the target's memory: stacks
+    Memory,
+    /// Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most
+    Burst,
+}
+
+impl From<DiagnoseLevel> for Level {
+    fn from(level: DiagnoseLevel) -> Self {
+        match level {
+            DiagnoseLevel::Proc => Self::Proc,
+            DiagnoseLevel::Memory => Self::Memory,
+            DiagnoseLevel::Burst => Self::Burst,
         }
     }
 }

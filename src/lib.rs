@@ -2,8 +2,8 @@
 //!
 //! Data flows one way, and the modules stand in that order:
 //! [`target`] → [`observe`] → [`python`], [`native`] → [`capture`] → [`diagnose`] → [`report`] → [`tui`].
-//! `commands` are short scripts that connect these rooms. [`portal`] is a server with faults to choose from, [`validate`]
-//! scores what was said of it.
+//! [`trace`] makes a burst of stops readable. `commands` are short scripts that connect these rooms. [`portal`] is a server
+//! with faults to choose from, [`validate`] scores what was said of it.
 
 pub mod capture;
 pub mod cli;
@@ -17,5 +17,6 @@ pub mod portal;
 pub mod python;
 pub mod report;
 pub mod target;
+pub mod trace;
 pub mod tui;
 pub mod validate;

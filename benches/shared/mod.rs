@@ -19,10 +19,15 @@ pub const SID: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sid");
 
 /// A portal of eight gevent workers in a folder.
 pub fn eight_gevent_workers(folder: &Path) -> stallscope::error::Result<Portal> {
+    gevent_workers(folder, 8)
+}
+
+/// A portal of so many gevent workers in a folder.
+pub fn gevent_workers(folder: &Path, workers: u32) -> stallscope::error::Result<Portal> {
     let options = Options {
         stack: Stack::Modern,
         worker_class: "gevent".into(),
-        workers: 8,
+        workers,
         threads: None,
         timeout_s: None,
         port: 0,

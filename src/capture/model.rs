@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::burst::Burst;
+
 /// Version of the capture format. The major number changes when an old reader would misread a new file.
 pub const CAPTURE_VERSION: &str = "1.3";
 
@@ -300,6 +302,13 @@ pub enum Record {
     Tasks(TasksSeen),
     /// What a blocked loop's thread does below Python, looked at once (since 1.3).
     Below(BelowSeen),
+    /// A burst of stops at a process, without what the arguments of its calls led to but ready descriptors.
+    Burst {
+        /// When it was over.
+        at_ns: u64,
+        /// What it saw.
+        burst: Box<Burst>,
+    },
     /// The last record: the tool's own cost. Missing when the capture was cut short.
     End(SelfCost),
 }

@@ -122,6 +122,8 @@ impl Redactor {
             | Record::Host(_)
             | Record::Tasks(_)
             | Record::Below(_)
+            // It holds numbers only.
+            | Record::Burst { .. }
             | Record::End(_) => {}
         }
     }

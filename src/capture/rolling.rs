@@ -321,6 +321,7 @@ pub const fn at(record: &Record) -> u64 {
         | Record::Sockets { at_ns, .. }
         | Record::Readiness { at_ns, .. }
         | Record::LoopClock { at_ns, .. }
+        | Record::Burst { at_ns, .. }
         | Record::Heartbeat { at_ns, .. } => *at_ns,
         Record::Name { .. } | Record::Frame { .. } | Record::Stack { .. } | Record::Blind(_) => 0,
     }
@@ -342,6 +343,7 @@ const fn set_at(record: &mut Record, to: u64) {
         | Record::Sockets { at_ns, .. }
         | Record::Readiness { at_ns, .. }
         | Record::LoopClock { at_ns, .. }
+        | Record::Burst { at_ns, .. }
         | Record::Heartbeat { at_ns, .. } => *at_ns = to,
         Record::Name { .. } | Record::Frame { .. } | Record::Stack { .. } | Record::Blind(_) => {}
     }
@@ -359,6 +361,7 @@ const fn whose(record: &Record) -> Option<i32> {
         | Record::Heartbeat { pid, .. } => Some(*pid),
         Record::Tasks(tasks) => Some(tasks.pid),
         Record::Below(below) => Some(below.pid),
+        Record::Burst { burst, .. } => Some(burst.pid),
         _ => None,
     }
 }

@@ -48,7 +48,7 @@ fn a_pid_alone_means_diagnose() {
 fn the_defaults_are_those_of_the_contract() {
     let args = diagnose("stallscope 1");
     assert_eq!((args.duration, args.max_duration), (Duration::from_secs(3), Duration::from_secs(10)));
-    assert_eq!((args.rate, args.level, args.format), (100, LevelArg::Memory, ReportFormat::Text));
+    assert_eq!((args.rate, args.level, args.format), (100, DiagnoseLevel::Memory, ReportFormat::Text));
     assert_eq!((args.fail_on, args.color), (FailOn::Severity(Severity::Critical), ColorArg::Auto));
     assert!(!args.show_values && !args.redact && !args.quiet && !args.verbose);
 }
@@ -76,7 +76,7 @@ fn nonsense_is_refused() {
         "stallscope 42 -d 3",
         "stallscope 42 -r 0",
         "stallscope 42 -r 1001",
-        "stallscope 42 --level burst",
+        "stallscope 42 --level force",
         "stallscope 42 --format xml",
         "stallscope 42 --fail-on hotspin",
         "stallscope 42 -q -v",
@@ -176,6 +176,7 @@ fn every_help_fits_one_screen_and_shows_examples() {
         "diagnose",
         "dump",
         "record",
+        "trace",
         "top",
         "doctor",
         "diff",

@@ -129,8 +129,10 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
         }
         if !open(&judged) || end_ns >= most_ns {
             // Who is in trouble most comes first.
-            judged.retain(|p| explained_by_waits(p) && !counted.contains(&p.pid));
             judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
+            // Last, so that nothing else is measured while threads are stopped.
+            recorder.burst(&suspects(&judged));
+            judged.retain(|p| explained_by_waits(p) && !counted.contains(&p.pid));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             let blocked = judged.iter().filter(|p| p.verdict.code == Code::LoopBlockedOffCpu);
             recorder.look_below(&blocked.map(|p| p.pid).collect::<Vec<_>>());
@@ -160,6 +162,14 @@ const fn explained_by_waits(process: &ProcessDiagnosis) -> bool {
 fn may_hide(process: &ProcessDiagnosis) -> bool {
     let uncounted = |c: &Connections| c.clients > 0 && c.in_flight.is_none();
     process.verdict.code == Code::Idle && process.connections.as_ref().is_some_and(uncounted)
+}
+
+/// Whose calls would firm up the verdict: who turns without end or computes without a turn, and who is not understood.
+fn suspects(judged: &[ProcessDiagnosis]) -> Vec<i32> {
+    let open = |p: &&ProcessDiagnosis| {
+        matches!(p.verdict.code, Code::HotSpin | Code::LoopBlockedOnCpu | Code::Unknown)
+    };
+    judged.iter().filter(open).map(|p| p.pid).collect()
 }
 
 /// Judges what was recorded so far.

@@ -109,6 +109,7 @@ fn our_sections(name: &str, examples: &str) -> Roff {
         "stallscope-diff" | "stallscope-portal-compare" => &DIFF_EXIT_STATUS,
         "stallscope-merge" => &MERGE_EXIT_STATUS,
         "stallscope-record" => &RECORD_EXIT_STATUS,
+        "stallscope-trace" => &TRACE_EXIT_STATUS,
         "stallscope-portal-validate" => &VALIDATE_EXIT_STATUS,
         _ => &EXIT_STATUS,
     };
@@ -201,6 +202,16 @@ const RECORD_EXIT_STATUS: [(&str, &str); 4] = [
          stays in its place.",
     ),
     ("143", "Ended by SIGTERM; what was recorded is written."),
+];
+
+const TRACE_EXIT_STATUS: [(&str, &str); 4] = [
+    ("0", "Traced and shown, also where a thread made no call in that time."),
+    ("2", "Wrong usage."),
+    (
+        "3",
+        "No process could be traced: gone or not found, not permitted, or traced by somebody else. The error says which.",
+    ),
+    ("130, 143", "Interrupted by SIGINT or SIGTERM; what was traced by then is shown."),
 ];
 
 const VALIDATE_EXIT_STATUS: [(&str, &str); 5] = [

@@ -15,6 +15,7 @@ pub mod portal;
 pub mod record;
 mod reports;
 pub mod top;
+pub mod trace;
 pub mod validate;
 
 use std::io::Write;
@@ -25,6 +26,7 @@ use clap::error::ErrorKind as ClapKind;
 
 use crate::cli::{Cli, Verb};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::burst;
 use crate::report::output::write_quietly;
 use crate::report::style::{ColorWhen, Place, Style};
 use crate::report::text::{Detail, TextOptions};
@@ -33,6 +35,8 @@ use crate::report::{Form, render_error};
 /// Runs what was typed and gives the exit code of the contract.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Started by ourselves to hold somebody's threads: nothing else may happen on the way there.
+    burst::child::answer(std::env::args());
     if let Some(code) = complete::answer(std::env::args()) {
         return ExitCode::from(code);
     }
@@ -66,6 +70,7 @@ fn run(cli: Cli) -> Result<u8> {
         Some(Verb::Dump(args)) => dump::run(&args),
         Some(Verb::Record(args)) => record::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
+        Some(Verb::Trace(args)) => trace::run(&args),
         Some(Verb::Top(args)) => top::run(&args),
         Some(Verb::Diff(args)) => diff::run(&args),
         Some(Verb::Merge(args)) => merge::run(&args),

@@ -70,7 +70,9 @@ fn is_pair(socket: &Socket) -> bool {
     socket.family == SocketFamily::Unix && socket.local.is_empty() && socket.remote.is_empty()
 }
 
-fn transport(socket: &Socket) -> String {
+/// What kind of connection a socket is, and what became of it, in words.
+#[must_use]
+pub fn transport(socket: &Socket) -> String {
     let kind = match socket.family {
         SocketFamily::Tcp => "TCP connection",
         SocketFamily::Udp => "UDP socket",

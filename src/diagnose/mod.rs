@@ -9,6 +9,7 @@ pub mod advice;
 pub mod below;
 pub mod budget;
 pub mod bugs;
+pub mod burst;
 pub mod calls;
 pub mod culprit;
 pub mod ending;

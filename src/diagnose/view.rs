@@ -6,6 +6,7 @@ use foldhash::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ending::Ending;
+use crate::capture::burst::Burst;
 use crate::capture::model::{
     BelowSeen, Capture, CgroupSample, Descriptor, EpollEntry, Frame, HostSample, ProcessFacts, Record, Role,
     SelfCost, ServerFacts, ServerKind, Socket, SocketFamily, SocketState, TasksSeen, ThreadCounters,
@@ -105,6 +106,8 @@ pub struct ProcessView<'a> {
     pub tasks: Option<&'a TasksSeen>,
     /// What its loop's thread does below Python, where that was looked at.
     pub below: Option<&'a BelowSeen>,
+    /// The burst of stops at it, if there was one.
+    pub burst: Option<&'a Burst>,
 }
 
 /// A capture sorted by process.
@@ -263,6 +266,10 @@ impl<'a> View<'a> {
                 self.file(below.pid, 0, |process| process.below = Some(below))
             }
             Record::Tasks(tasks) => self.file(tasks.pid, tasks.at_ns, |process| process.tasks = Some(tasks)),
+            Record::Burst { burst, .. } => {
+                // It comes when the window is over.
+                self.file(burst.pid, 0, |process| process.burst = Some(burst))
+            }
             Record::Blind(_) => 0,
             Record::End(cost) => {
                 self.end = Some(cost);
@@ -341,6 +348,7 @@ impl<'a> ProcessView<'a> {
             inode_of: HashMap::default(),
             tasks: None,
             below: None,
+            burst: None,
         }
     }
 

@@ -1,8 +1,9 @@
 //! LOOK: one kernel source per file, plain data out, no judgement.
 //!
 //! Every reading is either a value or an [`Unseen`](kernel_file::Unseen) that says why there is none; what that
-//! means is for others to say. Nothing here stops, signals or writes into a process.
+//! means is for others to say. Nothing here signals or writes into a process, and nothing but [`burst`] stops one, when asked to.
 
+pub mod burst;
 pub mod cgroup;
 pub mod cgroup_paths;
 pub mod clock;

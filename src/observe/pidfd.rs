@@ -12,10 +12,15 @@ use super::kernel_file::{ProcDir, Seen, Unseen};
 
 /// Takes hold of a process.
 pub(super) fn open(process: &ProcDir) -> Seen<OwnedFd> {
-    // SAFETY: takes two integers and touches no memory of ours.
-    let pidfd = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process.pid(), 0) })?;
+    let pidfd = open_number(process.pid())?;
     // The process of the directory still exists, so the number cannot have been given to another one.
     if process.exists() { Ok(pidfd) } else { Err(Unseen::Gone) }
+}
+
+/// Takes hold of whoever has this number: right for a child that nobody has waited for yet. Readable when it has ended.
+pub(super) fn open_number(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes two integers and touches no memory of ours.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// Duplicates a descriptor of a process into this one.

@@ -101,9 +101,24 @@ fn collection(capture: &Capture, sub_windows: u32, end: Option<&SelfCost>) -> Co
             torn: end.stacks_torn,
             discarded: end.stacks_discarded,
         }),
-        burst: Burst::UNUSED,
+        burst: burst(capture),
         own_cost: end.map(|end| OwnCost { cpu_ms: end.cpu_ns / 1_000_000, rss_kib: end.rss_kib }),
     }
+}
+
+/// The bursts of the look, of which there is one at most.
+fn burst(capture: &Capture) -> Burst {
+    capture.records.iter().fold(Burst::UNUSED, |so_far, record| match record {
+        Record::Burst { burst, .. } => Burst {
+            used: true,
+            threads: so_far.threads + burst.threads.len() as u64,
+            stops: so_far.stops + burst.stops,
+            stopped_ns_total: so_far.stopped_ns_total + burst.stopped_ns_total,
+            stopped_ns_max: so_far.stopped_ns_max.max(burst.stopped_ns_max),
+            detached: so_far.detached && burst.detached,
+        },
+        _ => so_far,
+    })
 }
 
 /// Where the window ends when its last record is missing.

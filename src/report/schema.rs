@@ -11,6 +11,8 @@ use super::dump::DumpDocument;
 use super::merge::Fleet;
 use super::model::{ErrorDocument, Report};
 use super::ndjson::Line;
+use super::trace::TraceDocument;
+use super::trace_lines::TraceLine;
 use super::validate::Validation;
 
 /// A schema and the file that it belongs into.
@@ -33,6 +35,11 @@ pub fn all() -> Vec<SchemaFile> {
         SchemaFile { name: "doctor-v1.json", text: schema::<Doctor>("stallscope doctor, version 1") },
         SchemaFile { name: "diff-v1.json", text: schema::<Comparison>("stallscope diff, version 1") },
         SchemaFile { name: "merge-v1.json", text: schema::<Fleet>("stallscope merge, version 1") },
+        SchemaFile { name: "trace-v1.json", text: schema::<TraceDocument>("stallscope trace, version 1") },
+        SchemaFile {
+            name: "trace-ndjson-v1.json",
+            text: schema::<TraceLine>("stallscope trace as lines, version 1"),
+        },
         SchemaFile {
             name: "validate-v1.json",
             text: schema::<Validation>("stallscope portal validate, version 1"),

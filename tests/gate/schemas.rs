@@ -85,6 +85,22 @@ fn validations() {
 }
 
 #[test]
+fn traces() {
+    let (document, lines) = (Schema::of("trace-v1.json"), Schema::of("trace-ndjson-v1.json"));
+    let target = Target::python("python3", "while True: os.getppid(), os.stat('/')", &[]);
+    let pid = target.pid().to_string();
+    // Its stops end it, unless the machine has no time for the target.
+    let traced = run(&["trace", &pid, "-d", "5s", "--format", "json"]).json();
+    assert_eq!(document.check(&traced), Ok(()));
+    assert!(!traced["processes"][0]["calls"].as_array().unwrap().is_empty(), "{traced}");
+    let told = run(&["trace", &pid, "-d", "5s", "--format", "ndjson"]).stdout;
+    assert!(told.lines().count() > 3, "{told}");
+    for line in told.lines() {
+        assert_eq!(lines.check(&serde_json::from_str(line).unwrap()), Ok(()));
+    }
+}
+
+#[test]
 fn a_schema_refuses_what_it_does_not_describe() {
     let lines = Schema::of("ndjson-v1.json");
     for line in [

@@ -5,6 +5,7 @@
 //! one; its own cost and lateness are part of the stream.
 
 mod below;
+mod burst;
 mod denied;
 mod facts;
 mod handout;

@@ -15,6 +15,7 @@ use super::{Assessment, Case, Condition, percent, seconds};
 use crate::capture::model::WorkerClass;
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
+use crate::diagnose::burst;
 use crate::diagnose::features::Features;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
@@ -105,6 +106,9 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let what = if f.slots.capacity > 0 { "the request slot" } else { "the loop" };
     a.summary = format!("{what} is blocked by {by}: it has not turned for {}", seconds(f.gaps.longest_ns));
     a = why(a, f, told);
+    if let Some(seen) = burst::no_turn(case) {
+        a = a.note(seen);
+    }
     if f.traffic.unread + f.traffic.in_flight > 0 {
         a = a.note(Condition::holds(
             "sockets",

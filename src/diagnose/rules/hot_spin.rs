@@ -15,6 +15,7 @@ use crate::capture::model::{Doing, EpollEntry, Frame, LoopKind};
 use crate::capture::syscalls::{Wait, describe};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
+use crate::diagnose::burst;
 use crate::diagnose::culprit::describe_fd;
 use crate::diagnose::features::{Features, ReadyFd};
 use crate::diagnose::known;
@@ -105,6 +106,9 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
         }
         a.culprit = Some(culprit);
         a = a.note(fd_condition(case, &fd));
+        if let Some(seen) = burst::woken_by(case, fd.fd) {
+            a = a.note(seen);
+        }
     } else if let Some(entry) = closed {
         a.subcause = Some("closed_fd_registered".into());
         a.summary =

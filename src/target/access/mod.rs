@@ -28,6 +28,14 @@ pub fn refusal(process: &ProcDir, here: &Here) -> Error {
     remedy::error(&gate, &facts)
 }
 
+/// The error for a process that may not be stopped for a burst: the one gate.
+#[must_use]
+pub fn refusal_to_stop(process: &ProcDir, here: &Here) -> Error {
+    let facts = Facts::gather(process, Some(true), here);
+    let gate = decide(&facts, Want::Attach).unwrap_or(Gate::SecurityModule);
+    remedy::error(&gate, &facts)
+}
+
 /// The error for a pid that `/proc` does not show, or of which it refuses even the public files.
 #[must_use]
 pub fn absence(pid: i32) -> Error {

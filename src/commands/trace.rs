@@ -1,0 +1,119 @@
+//! `stallscope trace PID`: a burst of decoded system calls at each process, one after the other.
+
+use std::io::Write;
+
+use crate::capture::mask;
+use crate::capture::model::{BlindSpot, Role, TargetFacts};
+use crate::capture::traced::{self, Traced};
+use crate::cli::{TraceArgs, TraceFormat};
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::burst::{Bounds, Choice, NoBurst};
+use crate::observe::kernel_file::FileBudget;
+use crate::observe::{host, signals};
+use crate::report;
+use crate::report::output::Output;
+use crate::report::style::{Place, Style};
+use crate::target::access::{self, Here};
+use crate::target::{Member, Server};
+
+/// Traces and writes what was seen.
+pub fn run(args: &TraceArgs) -> Result<u8> {
+    let output = Output::open(args.output.as_deref())?;
+    let selector = super::diagnose::selector(args.target.pid, args.target.port, args.target.name.as_deref())?;
+    let pid = selector.resolve()?;
+    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
+    let arch = host::facts()
+        .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?
+        .arch;
+    signals::catch();
+    let (traced, blind) = trace(args, &server, &arch)?;
+    let pointed = args.only.unwrap_or(pid);
+    let snapshot =
+        server.members.get(&pointed).or_else(|| server.members.get(&server.head)).map(|m| &m.snapshot);
+    let mut target = TargetFacts {
+        pid: pointed,
+        start_time_ticks: snapshot.map_or(0, |s| s.start_time_ticks),
+        cmdline: snapshot.map(|s| s.cmdline.clone()).unwrap_or_default(),
+        exe: snapshot.and_then(|s| s.exe.clone()),
+        cgroup: None,
+        container_id: None,
+        selected_by: selector.words(),
+    };
+    if !args.show_values {
+        mask::arguments(&mut target.cmdline);
+    }
+    let document = report::trace::document(target, &traced, blind);
+    let text = match args.format {
+        TraceFormat::Json => report::json::render(&document),
+        TraceFormat::Ndjson => report::trace_lines::render(&document),
+        TraceFormat::Text => {
+            let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
+            let place = if to_file { Place::file() } else { Place::stdout() };
+            report::trace_text::text(&document, Style::choose(args.color.into(), &place))
+        }
+    };
+    output.write(&text)?;
+    Ok(signals::caught().map_or(0, |signal| 128 + signal as u8))
+}
+
+/// One process at a time: nobody else of the server is held meanwhile.
+fn trace(args: &TraceArgs, server: &Server, arch: &str) -> Result<(Vec<Traced>, Vec<BlindSpot>)> {
+    let choice = if args.undisturbed { Choice::Undisturbed } else { Choice::All };
+    let bounds = Bounds { limit: args.duration, max_stops: args.max_stops, choice };
+    let mut members: Vec<&Member> = server.members.values().collect();
+    members.sort_by_key(|m| (m.role == Role::Arbiter, m.snapshot.pid));
+    let (mut traced, mut blind, mut first_refusal) = (Vec::new(), Vec::new(), None);
+    for member in members {
+        if signals::caught().is_some() {
+            break;
+        }
+        if choice == Choice::All {
+            warn(member, arch);
+        }
+        match traced::take(server, member, arch, &bounds) {
+            Ok(seen) => traced.push(seen),
+            Err(why) => {
+                let error = refusal(member, &why);
+                blind.push(BlindSpot {
+                    what: format!("the calls of process {}", member.snapshot.pid),
+                    why: error.cause.clone(),
+                    remedy: error.remedies.first().cloned().unwrap_or_else(|| "look again".into()),
+                });
+                first_refusal.get_or_insert(error);
+            }
+        }
+    }
+    match first_refusal {
+        Some(error) if traced.is_empty() => Err(error),
+        _ => Ok((traced, blind)),
+    }
+}
+
+/// Says beforehand whose sleep will end.
+fn warn(member: &Member, arch: &str) {
+    for (call, threads) in traced::would_wake(member, arch) {
+        let who = if threads == 1 { "a thread".to_owned() } else { format!("{threads} threads") };
+        let is = if threads == 1 { "is" } else { "are" };
+        let _ = writeln!(
+            std::io::stderr(),
+            "warning: {who} of process {} {is} asleep in {call}; a stop ends that with EINTR (--undisturbed leaves such out)",
+            member.snapshot.pid
+        );
+    }
+}
+
+fn refusal(member: &Member, why: &NoBurst) -> Error {
+    let pid = member.snapshot.pid;
+    match why {
+        NoBurst::Refused(_) => access::refusal_to_stop(&member.dir, &Here::gather()),
+        NoBurst::Gone => Error::new(
+            ErrorKind::Gone,
+            format!("nothing was seen of process {pid}"),
+            "it ended before it could be traced",
+        ),
+        NoBurst::NoChild(error) => {
+            Error::new(ErrorKind::Io, format!("process {pid} cannot be traced"), "the helper process failed")
+                .value(error.clone())
+        }
+    }
+}

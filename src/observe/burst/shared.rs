@@ -1,0 +1,322 @@
+//! The memory that a burst's child shares with the tool: a request in, records out.
+//!
+//! The child only ever appends, the tool reads when the child is dead. A record that has no room is counted, never
+//! waited for. Nothing here can fail once the memory is mapped: whoever holds a thread must not meet an error.
+
+use std::mem::size_of;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::unistd::ftruncate;
+
+/// Bytes of the target's memory that go with a record: a path, an address, a list of ready descriptors.
+pub const MEMORY_BYTES: usize = 256;
+
+/// Tells our memory from anything else that may be on the descriptor.
+const MAGIC: u64 = u64::from_le_bytes(*b"stlburs1");
+
+/// What the child is to do.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Orders {
+    /// Process to follow.
+    pub pid: i32,
+    /// Who started the child.
+    pub parent: i32,
+    /// Start time of the process, which no other process of that number has.
+    pub start_time_ticks: u64,
+    /// The longest it may take.
+    pub limit_ns: u64,
+    /// The most stops it may make.
+    pub max_stops: u64,
+    /// Which threads: a [`super::Choice`] as a number.
+    pub choice: u32,
+    /// Records that there is room for.
+    pub room: u32,
+}
+
+/// Something that was seen, as it lies in the shared memory.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Record {
+    /// A [`kind`].
+    pub kind: u32,
+    /// Thread.
+    pub tid: i32,
+    /// When it was noticed.
+    pub at_ns: u64,
+    /// When the thread was let go; 0 while it is held.
+    pub resumed_ns: u64,
+    /// Number of the call, of the signal, or of the error.
+    pub number: i64,
+    /// What the call returned.
+    pub value: i64,
+    /// Arguments of the call.
+    pub args: [u64; 6],
+    /// How many bytes of `memory` count.
+    pub length: u64,
+    /// What the arguments led to.
+    pub memory: [u8; MEMORY_BYTES],
+}
+
+impl Record {
+    /// A record that says nothing but who, what and when.
+    pub const fn new(kind: u32, tid: i32, at_ns: u64) -> Self {
+        let (args, memory) = ([0; 6], [0; MEMORY_BYTES]);
+        Self { kind, tid, at_ns, resumed_ns: 0, number: 0, value: 0, args, length: 0, memory }
+    }
+}
+
+/// What a record says.
+pub mod kind {
+    /// A thread before it is held: on a processor.
+    pub const RUNNING: u32 = 1;
+    /// A thread before it is held: in the call `number` with `args`.
+    pub const ASLEEP: u32 = 2;
+    /// A thread before it is held: stopped, or blocked outside any call.
+    pub const ELSEWHERE: u32 = 3;
+    /// A thread of which it cannot be told.
+    pub const UNREADABLE: u32 = 4;
+    /// Begins the call `number`.
+    pub const ENTER: u32 = 6;
+    /// Comes back from it with `value`.
+    pub const LEAVE: u32 = 7;
+    /// Gets the signal `number`.
+    pub const SIGNAL: u32 = 8;
+    /// Is stopped by job control.
+    pub const JOB_CONTROL: u32 = 9;
+    /// Held for the first time.
+    pub const HELD: u32 = 10;
+    /// Ended.
+    pub const ENDED: u32 = 11;
+    /// A child or another program.
+    pub const OTHER: u32 = 12;
+}
+
+/// How far the child has come, and why it ended.
+pub mod phase {
+    /// It has not held anything yet.
+    pub const PREPARING: u32 = 0;
+    /// It holds threads.
+    pub const TRACING: u32 = 1;
+    /// Ended: see [`crate::capture::burst::End`].
+    pub const TIME: u32 = 2;
+    /// Ended: stops.
+    pub const STOPS: u32 = 3;
+    /// Ended: nothing left.
+    pub const NOTHING_LEFT: u32 = 4;
+    /// Ended: exec.
+    pub const EXEC: u32 = 5;
+    /// Ended: the kernel is too old.
+    pub const OLD_KERNEL: u32 = 6;
+    /// Nothing was held: the process is not the one that was meant.
+    pub const GONE: u32 = 7;
+    /// Ended: a thread was held for long enough.
+    pub const STOPPED: u32 = 8;
+}
+
+#[repr(C)]
+struct Head {
+    magic: u64,
+    orders: Orders,
+    state: State,
+}
+
+/// What the child tells beside its records.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct State {
+    /// A [`phase`].
+    pub phase: AtomicU32,
+    /// Whether its memory is locked.
+    pub locked: AtomicU32,
+    /// Just before the first thread was held.
+    pub began_ns: AtomicU64,
+    /// How long it had waited for a processor by then.
+    pub waited_ns: AtomicU64,
+    /// When it had begun to exit.
+    pub ended_ns: AtomicU64,
+    /// Threads that it has seized.
+    pub seized: AtomicU64,
+    /// Stops so far.
+    pub stops: AtomicU64,
+    /// Together, from noticing to letting go.
+    pub stopped_ns_total: AtomicU64,
+    /// The longest of them.
+    pub stopped_ns_max: AtomicU64,
+    /// Records without room.
+    pub lost: AtomicU64,
+    /// Threads that were left out because they sleep in a call that must not be interrupted.
+    pub spared: AtomicU64,
+    /// Because they were not on a processor.
+    pub asleep: AtomicU64,
+    /// Because there were more threads than stops.
+    pub no_room: AtomicU64,
+    /// Because the kernel said no.
+    pub refused: AtomicU64,
+    /// Its last error.
+    pub error: AtomicI32,
+    /// Records written.
+    written: AtomicU64,
+}
+
+/// The mapped memory.
+#[derive(Debug)]
+pub struct Shared {
+    head: NonNull<Head>,
+    bytes: NonZeroUsize,
+    room: u32,
+}
+
+impl Shared {
+    /// New memory with orders, and the descriptor by which the child finds it.
+    pub fn create(orders: Orders) -> Result<(Self, OwnedFd), Errno> {
+        let file = memfd_create("stallscope-burst", MFdFlags::MFD_CLOEXEC)?;
+        let bytes = size(orders.room);
+        ftruncate(&file, i64::try_from(bytes.get()).map_err(|_| Errno::EOVERFLOW)?)?;
+        let head = map(&file, bytes)?;
+        let whole = Head { magic: MAGIC, orders, state: State::default() };
+        // SAFETY: the mapping is at least as large and as aligned as the head, writable, and nobody else knows it yet.
+        unsafe { head.write(whole) };
+        Ok((Self { head, bytes, room: orders.room }, file))
+    }
+
+    /// The memory that the tool has made, as the child gets it.
+    pub fn open(file: &impl AsFd) -> Result<Self, Errno> {
+        let there = nix::sys::stat::fstat(file)?;
+        let bytes = usize::try_from(there.st_size).ok().and_then(NonZeroUsize::new).ok_or(Errno::EINVAL)?;
+        if bytes.get() < size_of::<Head>() {
+            return Err(Errno::EINVAL);
+        }
+        let head = map(file, bytes)?;
+        let mut shared = Self { head, bytes, room: 0 };
+        let room = shared.orders().room;
+        if shared.head().magic != MAGIC || size(room) != bytes {
+            return Err(Errno::EINVAL);
+        }
+        shared.room = room;
+        Ok(shared)
+    }
+
+    fn head(&self) -> &Head {
+        // SAFETY: mapped for as long as `self` lives and initialised by `create` before the child exists; what both
+        // processes change are atomics.
+        unsafe { self.head.as_ref() }
+    }
+
+    /// What is to be done.
+    pub fn orders(&self) -> Orders {
+        self.head().orders
+    }
+
+    /// What the child tells beside its records.
+    pub fn state(&self) -> &State {
+        &self.head().state
+    }
+
+    /// The place of a record.
+    fn place(&self, number: u64) -> *mut Record {
+        let start = self.head.as_ptr().cast::<u8>();
+        // SAFETY: callers ask for numbers below `room` only, for which `size` has made room behind the head.
+        unsafe { start.add(records_at() + number as usize * size_of::<Record>()).cast() }
+    }
+
+    /// Appends a record. Gives its number, unless there is no room: then it is counted as lost.
+    pub fn append(&self, record: &Record) -> Option<u64> {
+        let state = self.state();
+        let number = state.written.load(Ordering::Relaxed);
+        if number >= u64::from(self.room) {
+            state.lost.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        // SAFETY: `number` is below `room`; only the child writes, and nobody reads a record before it counts.
+        unsafe { self.place(number).write(*record) };
+        state.written.store(number + 1, Ordering::Release);
+        Some(number)
+    }
+
+    /// Appends a record of a thread that was let go just before. That it was gone by then is no error.
+    pub fn append_after(&self, _let_go: Result<(), Errno>, record: &Record) -> Option<u64> {
+        self.append(record)
+    }
+
+    /// Notes when the thread of a record was let go.
+    pub fn resumed(&self, number: Option<u64>, at_ns: u64) {
+        if let Some(number) = number.filter(|number| *number < u64::from(self.room)) {
+            // SAFETY: `number` is below `room`, and the tool reads only when the child is dead.
+            unsafe { (*self.place(number)).resumed_ns = at_ns };
+        }
+    }
+
+    /// The records of a child that is dead.
+    pub fn records(&self) -> Vec<Record> {
+        let written = self.state().written.load(Ordering::Acquire).min(u64::from(self.room));
+        // SAFETY: records below `written` are whole, and nobody writes any more.
+        (0..written).map(|number| unsafe { self.place(number).read() }).collect()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length, and nothing borrowed from it outlives `self`.
+        let _ = unsafe { munmap(self.head.cast(), self.bytes.get()) };
+    }
+}
+
+/// Where the records begin.
+const fn records_at() -> usize {
+    size_of::<Head>().next_multiple_of(align_of::<Record>())
+}
+
+fn size(room: u32) -> NonZeroUsize {
+    let bytes = records_at() + room as usize * size_of::<Record>();
+    NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn map(file: &impl AsFd, bytes: NonZeroUsize) -> Result<NonNull<Head>, Errno> {
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping at a place of the kernel's choice replaces nothing.
+    unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, file, 0) }.map(NonNull::cast)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orders(room: u32) -> Orders {
+        Orders { pid: 7, parent: 8, start_time_ticks: 9, limit_ns: 10, max_stops: 11, choice: 0, room }
+    }
+
+    #[test]
+    fn what_the_child_writes_the_tool_reads_and_what_has_no_room_is_counted() {
+        let (tool, file) = Shared::create(orders(2)).unwrap();
+        let child = Shared::open(&file).unwrap();
+        assert_eq!((child.orders().pid, child.orders().max_stops), (7, 11));
+        let mut record = Record::new(kind::ENTER, 42, 5);
+        record.memory[0] = b'x';
+        let first = child.append(&record);
+        child.resumed(first, 6);
+        assert_eq!(child.append(&Record::new(kind::LEAVE, 42, 7)), Some(1));
+        let third = child.append(&Record::new(kind::ENDED, 42, 8));
+        child.resumed(third, 9);
+        let seen = tool.records();
+        assert_eq!(
+            seen.iter().map(|r| (r.kind, r.at_ns, r.resumed_ns)).collect::<Vec<_>>(),
+            [(kind::ENTER, 5, 6), (kind::LEAVE, 7, 0)]
+        );
+        assert_eq!((seen[0].memory[0], tool.state().lost.load(Ordering::Relaxed)), (b'x', 1));
+    }
+
+    #[test]
+    fn other_memory_is_refused() {
+        let file = memfd_create("x", MFdFlags::MFD_CLOEXEC).unwrap();
+        assert_eq!(Shared::open(&file).unwrap_err(), Errno::EINVAL);
+        ftruncate(&file, 8192).unwrap();
+        assert_eq!(Shared::open(&file).unwrap_err(), Errno::EINVAL);
+    }
+}
