@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::memory;
 use crate::capture::burst::{Event, FollowedThread, What, Woken};
 use crate::capture::calls::{
-    Class, LeadsTo, class, error_name, fd_argument, gives_descriptor, leads_to, name,
+    Class, Disturbed, LeadsTo, class, disturbed, error_name, fd_argument, gives_descriptor, leads_to, name,
 };
 use crate::capture::model::Doing;
 use crate::capture::syscalls::{Timeout, Wait, describe};
@@ -131,7 +131,9 @@ fn begun(
         thread.began_as.take()
     {
         let restarts = describe(arch, number).is_some_and(|call| call.wait == Wait::Restart);
-        resumed = restarts || number == before;
+        // One that a stop would have ended came back by itself before it: this is the next one.
+        let goes_on = disturbed(arch, before) != Disturbed::Always;
+        resumed = goes_on && (restarts || (number, args.get(..2)) == (before, before_args.get(..2)));
         if restarts {
             meant = (before, before_args);
         }
@@ -300,6 +302,15 @@ pub(crate) mod tests {
             vec![event(1_100, What::Held(None)), enter(1_200, 232, [9, 0, 64, 4_900, 0, 0]), leave(1_300, 0)];
         let seen = calls(&traced(vec![thread], events));
         assert_eq!((seen[0].resumed, seen[0].result), (false, Some(0)));
+    }
+
+    #[test]
+    fn a_poll_that_came_back_just_before_the_stop_is_another_one() {
+        let asleep = Doing::Syscall(232, [9, 0, 64, 5_000, 0, 0]);
+        let thread = FollowedThread { tid: 7, doing: asleep, woken: Woken::No };
+        let events =
+            vec![event(1_100, What::Held(None)), enter(1_200, 232, [9, 0, 64, 0, 0, 0]), leave(1_300, 0)];
+        assert!(!calls(&traced(vec![thread], events))[0].resumed);
     }
 
     #[test]
