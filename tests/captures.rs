@@ -1,6 +1,6 @@
 //! Captures recorded from live runs: each must give the verdict in its name, always, and whoever is looked at.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stallscope::capture::model::{Capture, Role};
 use stallscope::capture::reader;
@@ -29,14 +29,14 @@ fn captures() -> impl Iterator<Item = Kept> {
     files.retain(|f| f.extension().is_some_and(|e| e == "cap"));
     files.sort();
     assert!(files.len() >= 12, "the captures are missing");
-    files.into_iter().map(Kept::read)
+    files.into_iter().map(|file| Kept::read(&file))
 }
 
 impl Kept {
-    fn read(file: PathBuf) -> Self {
+    fn read(file: &Path) -> Self {
         let stem = file.file_stem().unwrap().to_str().unwrap();
         let (name, expected) = stem.split_once('.').unwrap();
-        Self { name: name.into(), expected: expected.into(), capture: reader::read(&file).unwrap() }
+        Self { name: name.into(), expected: expected.into(), capture: reader::read(file).unwrap() }
     }
 }
 

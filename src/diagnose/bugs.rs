@@ -81,10 +81,10 @@ pub const AGENTS: &[&str] =
     &["newrelic", "ddtrace", "elastic-apm", "scout-apm", "appoptics-apm", "instana", "opentelemetry-sdk"];
 
 /// The known faults of what a server has loaded.
-pub fn of<'s>(
-    server: &'s ServerFacts,
+pub fn of(
+    server: &ServerFacts,
     class: Option<WorkerClass>,
-) -> impl Iterator<Item = (&'static Bug, &'s Package)> + 's {
+) -> impl Iterator<Item = (&'static Bug, &Package)> {
     server.packages.iter().flat_map(move |package| {
         let has = move |bug: &&Bug| {
             bug.package == package.name

@@ -49,7 +49,8 @@ fn captures(scenario: &str) -> Vec<Capture> {
     let folder = root().join("fixtures/captures/matrix");
     let of_it = |file: &PathBuf| {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        name.strip_prefix(scenario).is_some_and(|rest| rest.starts_with('.')) && name.ends_with(".cap")
+        name.strip_prefix(scenario).is_some_and(|rest| rest.starts_with('.'))
+            && file.extension().is_some_and(|ending| ending == "cap")
     };
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(of_it);
