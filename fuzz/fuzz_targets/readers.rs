@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use stallscope::capture::mask::Values;
 use stallscope::python::StackReader;
-use stallscope::python::census::ALL_OBJECTS;
+use stallscope::python::census::{ALL_OBJECTS, Asked};
 use stallscope::python::image::Image;
 use stallscope::python::locals::Locals;
 use stallscope::python::locate::locate;
@@ -54,5 +54,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let _ = (reader.gil_holder(), reader.lock_holders(), reader.lock_ranges(), reader.collecting());
     let stacks = reader.machine_stacks(1, &mappings);
-    let _ = reader.census(&stacks, ALL_OBJECTS);
+    let asked =
+        Asked { stacks: &stacks, most: ALL_OBJECTS, most_bytes: u64::MAX, search: None, lists: true };
+    let _ = reader.census(&asked);
 });
