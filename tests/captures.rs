@@ -12,6 +12,8 @@ use stallscope::report::{self, exit, json};
 mod findings;
 #[path = "captures/incidents.rs"]
 mod incidents;
+#[path = "captures/matrix.rs"]
+mod matrix;
 #[path = "captures/metamorphic.rs"]
 mod metamorphic;
 

@@ -30,6 +30,8 @@ pub const THROTTLED_OF_DEMAND: f64 = 0.25;
 pub const THROTTLED_OF_DELAY: f64 = 0.50;
 /// Share of wall time that a quota must hold back to matter at all.
 pub const THROTTLED_OF_WALL: f64 = 0.03;
+/// Part of a span from which a silence of the loop counts as all of it.
+pub const WHOLE_SPAN: f64 = 0.90;
 /// Share of wall time in the run queue for other reasons.
 pub const STARVED_OF_WALL: f64 = 0.30;
 /// How the run-queue time compares with the processor time of a starved thread.

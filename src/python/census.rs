@@ -23,6 +23,8 @@ use super::objects::{self, Objects};
 use super::reader::{Pace, RawFrame, Sample, StackReader};
 use super::search;
 use super::spawn::Spawning;
+use super::types::Types;
+use super::values::integer;
 use super::walk::{Link, Owner};
 
 /// How often a greenlet or task that changes is read.
@@ -131,7 +133,7 @@ impl<M: MemoryReader> StackReader<M> {
                 Kind::Task if found.tasks.len() < MOST => {
                     found.tasks.insert(object);
                 }
-                Kind::Timer => found.timers += 1,
+                Kind::Timer => found.timers += usize::from(!is_spent(&looking, object)),
                 _ => {}
             };
             let python = self.interpreter();
@@ -394,4 +396,15 @@ impl<M: MemoryReader> StackReader<M> {
 /// The links of a chain that are no frames of the interpreter's own.
 fn shown(chain: &[Link]) -> impl Iterator<Item = &Link> {
     chain.iter().filter(|link| link.owner != Owner::Interpreter)
+}
+
+/// Whether a timer will wake nobody any more. eventlet keeps one that was cancelled until its time comes, and says so in it.
+fn is_spent(looking: &Looking<'_>, timer: u64) -> bool {
+    let mut types = Types::default();
+    let mut called = || -> Result<bool, ReadError> {
+        let Some(value) = looking.attribute(timer, "called")? else { return Ok(false) };
+        let of_type = types.of(looking, value)?;
+        Ok(of_type.name == "bool" && integer(looking, of_type, value)? == Some(1))
+    };
+    called().unwrap_or(false)
 }

@@ -2,6 +2,7 @@
 //!
 //! **Necessary:** of what it wanted, a quarter was held back ([`THROTTLED_OF_DEMAND`]); at least half of its run-queue
 //! time was the quota's; and it matters at all ([`THROTTLED_OF_WALL`]).
+//! A loop that did not turn once in the span is left open: one computation may be behind it, which a longer look shows.
 //! **Not** the share of throttled periods: that fires on harmless pods and misses real cases.
 //! **Nearest neighbours:** `cpu_starved` (no throttling), and the faults it makes worse: those stand above it in the
 //! ladder, as lifting the quota would not cure them. A throttled thread shows state `R` and no switches: only the
@@ -11,7 +12,7 @@
 
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::model::{Code, Culprit};
-use crate::diagnose::thresholds::{THROTTLED_OF_DELAY, THROTTLED_OF_DEMAND, THROTTLED_OF_WALL};
+use crate::diagnose::thresholds::{THROTTLED_OF_DELAY, THROTTLED_OF_DEMAND, THROTTLED_OF_WALL, WHOLE_SPAN};
 
 /// Judges a case.
 #[must_use]
@@ -42,6 +43,13 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             throttled,
             THROTTLED_OF_WALL,
         ));
+    if f.gaps.known && f.gaps.longest_ns as f64 >= f.span.len_ns() as f64 * WHOLE_SPAN {
+        // What computed all the time under the quota may be one computation that would block the loop without it, too.
+        a = a.need(Condition::unseen(
+            "loop.signs",
+            "the loop did not turn once: whether the quota is to blame or one computation takes a longer look".into(),
+        ));
+    }
     a.culprit = Some(Culprit {
         kind: "cgroup".into(),
         what: Some(format!("{} (quota {quota:.2} processors)", group.path)),
