@@ -93,7 +93,9 @@ fn computations_that_block_the_loop() {
         for setup in [Setup::of("gevent"), period()] {
             check_on(&setup, fault, |report| {
                 names(report, fault);
-                assert_eq!(report.subcause(), subcause, "{fault}: {:#}", report.worker());
+                // Python may be told from native code, or left open; never the other way round.
+                let open = subcause == "python" && report.subcause().is_empty();
+                assert!(open || report.subcause() == subcause, "{fault}: {:#}", report.worker());
             });
         }
     }
