@@ -49,7 +49,7 @@ fn requests_that_wait() {
 #[test]
 fn nothing_asked() {
     for setup in [modern(), period()] {
-        let Some(rig) = Rig::up(&Setup { workers: 2, ..setup }) else { continue };
+        let Some(rig) = Rig::up_idle(&Setup { workers: 2, ..setup }) else { continue };
         let report = rig.look(&[]);
         for worker in report.workers() {
             assert_eq!(worker["verdict"]["code"], "idle", "{worker:#}");

@@ -56,7 +56,11 @@ impl Rig {
         Self::up_beside(setup, Need::Whole)
     }
 
-    /// The same, where one that only waits may have a neighbour.
+    /// The same for one that is only idle, and may have a neighbour that waits.
+    pub fn up_idle(setup: &Setup<'_>) -> Option<Self> {
+        Self::up_beside(setup, Need::Half)
+    }
+
     fn up_beside(setup: &Setup<'_>, need: Need) -> Option<Self> {
         let share = machine::take(need);
         let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("stallscope-test-XXXXXX")).unwrap();

@@ -64,7 +64,9 @@ fn behind_nginx_on_a_unix_socket() {
         eprintln!("SKIPPED: nginx is not installed");
         return;
     }
-    let Some(rig) = Rig::up(&Setup { nginx: true, unix_socket: true, ..Setup::of("gevent") }) else { return };
+    let Some(rig) = Rig::up_idle(&Setup { nginx: true, unix_socket: true, ..Setup::of("gevent") }) else {
+        return;
+    };
     let report = rig.look(&[]);
     report.expect("idle");
     let listen = report.json["server"]["listen"].to_string();

@@ -29,7 +29,7 @@ fn a_single_slot_that_is_held() {
 #[test]
 fn idle_slots_are_idle_whatever_the_heartbeat_says() {
     for class in ["sync", "gthread"] {
-        let Some(rig) = Rig::up(&Setup { workers: 2, ..Setup::of(class) }) else { continue };
+        let Some(rig) = Rig::up_idle(&Setup { workers: 2, ..Setup::of(class) }) else { continue };
         let report = rig.look(&[]);
         for worker in report.workers() {
             assert_eq!(worker["verdict"]["code"], "idle", "{worker:#}");
