@@ -249,9 +249,9 @@ impl<M: MemoryReader> StackReader<M> {
     /// Whether one of these [`Self::collectors`] runs; `None` when that cannot be read.
     #[must_use]
     pub fn any_collects(&self, collectors: &[u64]) -> Option<bool> {
-        let flags = collectors.iter().map(|at| self.memory().half(*at).ok().map(|flag| flag != 0));
-        let flags: Option<Vec<bool>> = flags.collect();
-        flags.filter(|flags| !flags.is_empty()).map(|flags| flags.contains(&true))
+        let mut flags = collectors.iter().map(|at| self.memory().half(*at).ok().map(|flag| flag != 0));
+        let first = flags.next()??;
+        flags.try_fold(first, |any, flag| Some(any | flag?))
     }
 
     /// The threads that hold an interpreter lock at this instant: one, unless sub-interpreters have locks of their own.
