@@ -9,8 +9,8 @@ use crate::capture::model::{Package, ServerFacts, ServerKind, WorkerClass};
 /// A known fault of released versions.
 #[derive(Debug)]
 pub struct Bug {
-    /// The package.
-    pub package: &'static str,
+    /// The packages that have it, in the same versions.
+    packages: &'static [&'static str],
     /// First version that has it.
     from: &'static [u32],
     /// First version that has it no more.
@@ -30,7 +30,7 @@ const fn cooperative(_: &ServerFacts, class: Option<WorkerClass>) -> bool {
 
 const BUGS: &[Bug] = &[
     Bug {
-        package: "psycopg-c",
+        packages: &["psycopg-c", "psycopg-binary"],
         from: &[3, 1, 5],
         until: &[3, 1, 14],
         applies: cooperative,
@@ -39,16 +39,7 @@ const BUGS: &[Bug] = &[
         issue: "psycopg/psycopg#527",
     },
     Bug {
-        package: "psycopg-binary",
-        from: &[3, 1, 5],
-        until: &[3, 1, 14],
-        applies: cooperative,
-        leads_to: &[Code::LoopBlockedOffCpu],
-        what: "waits for the database inside C, where no greenlet can give way",
-        issue: "psycopg/psycopg#527",
-    },
-    Bug {
-        package: "gunicorn",
+        packages: &["gunicorn"],
         from: &[21],
         until: &[24],
         applies: |_, class| matches!(class, Some(WorkerClass::Gthread)),
@@ -57,7 +48,7 @@ const BUGS: &[Bug] = &[
         issue: "benoitc/gunicorn#3146",
     },
     Bug {
-        package: "gevent",
+        packages: &["gevent"],
         from: &[0],
         until: &[26, 8],
         applies: |_, class| matches!(class, Some(WorkerClass::Gevent)),
@@ -66,7 +57,7 @@ const BUGS: &[Bug] = &[
         issue: "gevent/gevent#2013",
     },
     Bug {
-        package: "uvicorn",
+        packages: &["uvicorn"],
         from: &[0, 30],
         until: &[0, 37],
         applies: |server, _| server.kind == ServerKind::Uvicorn && server.workers_configured.unwrap_or(1) > 1,
@@ -87,7 +78,7 @@ pub fn of(
 ) -> impl Iterator<Item = (&'static Bug, &Package)> {
     server.packages.iter().flat_map(move |package| {
         let has = move |bug: &&Bug| {
-            bug.package == package.name
+            bug.packages.contains(&package.name.as_str())
                 && numbers(&package.version).is_some_and(|v| *bug.from <= *v && *v < *bug.until)
                 && (bug.applies)(server, class)
         };

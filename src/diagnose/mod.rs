@@ -38,7 +38,7 @@ use crate::capture::model::{BlindSpot, Capture, Record, Role};
 use features::Features;
 use model::{Diagnosis, ProcessDiagnosis};
 use rules::Case;
-use stack::{Roots, Stack};
+use stack::Stack;
 use view::{Span, View};
 
 /// Number of parts into which the window is cut; two of three must agree.
@@ -48,10 +48,7 @@ pub const SUB_WINDOWS: u32 = 3;
 #[must_use]
 pub fn diagnose(capture: &Capture) -> Diagnosis {
     let view = View::new(capture);
-    let frames: Vec<_> = (0..view.stacks_len() as u32).map(|id| view.stack(id)).collect();
-    let roots = Roots::find(frames.iter().map(Vec::as_slice));
-    let looked = frames.iter().map(|frames| Stack::with_roots(frames.clone(), &roots));
-    let stacks: HashMap<u32, Stack<'_>> = (0..).zip(looked).collect();
+    let stacks = stacks(&view);
     let accept_queue = server::accept_queue(&view);
     let whole: HashMap<i32, Features<'_, '_>> = view
         .processes
@@ -87,6 +84,12 @@ pub fn diagnose(capture: &Capture) -> Diagnosis {
         blind_spots: blind_spots(capture),
         sub_windows: SUB_WINDOWS,
     }
+}
+
+/// Every stack of a capture by its number, looked at.
+fn stacks<'a>(view: &View<'a>) -> HashMap<u32, Stack<'a>> {
+    let frames: Vec<_> = (0..view.stacks_len() as u32).map(|id| view.stack(id)).collect();
+    (0..).zip(Stack::all(frames)).collect()
 }
 
 /// The part of the window in which a process lived.

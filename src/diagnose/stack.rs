@@ -68,6 +68,13 @@ impl<'a> Stack<'a> {
         Self::with_roots(frames, &Roots::default())
     }
 
+    /// Looks at all stacks of a capture or recording: together they show the loops that the application has written itself.
+    #[must_use]
+    pub fn all(stacks: Vec<Vec<&'a Frame>>) -> Vec<Self> {
+        let roots = Roots::find(stacks.iter().map(Vec::as_slice));
+        stacks.into_iter().map(|frames| Self::with_roots(frames, &roots)).collect()
+    }
+
     /// Looks at a stack; `roots` are the loops that the application has written itself.
     #[must_use]
     pub fn with_roots(frames: Vec<&'a Frame>, roots: &Roots<'_>) -> Self {

@@ -3,13 +3,11 @@
 //! Takes a capture, gives shares for a picture. It is no evidence: a slice of a few samples says little by itself, and no
 //! rule looks at it.
 
-use foldhash::HashMap;
 use serde::Serialize;
 
 use super::features::Features;
 use super::lifetime;
 use super::model::TimeBudget;
-use super::stack::{Roots, Stack};
 use super::view::{Span, View};
 use crate::capture::model::Capture;
 
@@ -62,10 +60,7 @@ pub struct Lane {
 #[must_use]
 pub fn timeline(capture: &Capture) -> Timeline {
     let view = View::new(capture);
-    let frames: Vec<_> = (0..view.stacks_len() as u32).map(|id| view.stack(id)).collect();
-    let roots = Roots::find(frames.iter().map(Vec::as_slice));
-    let looked = frames.iter().map(|frames| Stack::with_roots(frames.clone(), &roots));
-    let stacks: HashMap<u32, Stack<'_>> = (0..).zip(looked).collect();
+    let stacks = super::stacks(&view);
     let ms = |ns: u64| ns / 1_000_000;
     let lanes = view.processes.iter().map(|(pid, process)| {
         let span = lifetime(&view, process);

@@ -6,7 +6,7 @@
 use foldhash::HashMap;
 
 use super::known;
-use super::stack::{Place, Roots, Stack as Seen};
+use super::stack::{Place, Stack as Seen};
 use crate::capture::model::{Frame, ProcessFacts, WorkerClass};
 use crate::capture::profile::{Call, Entry, Profile, Stack, Who};
 use crate::capture::syscalls::{Wait, describe};
@@ -39,9 +39,7 @@ pub fn meanings(profile: &Profile) -> Vec<Meaning> {
     let frames = |(stack, _): &(Vec<u32>, bool)| -> Vec<&Frame> {
         stack.iter().filter_map(|frame| profile.frames.get(*frame as usize)).collect()
     };
-    let frames: Vec<Vec<&Frame>> = profile.stacks.iter().map(frames).collect();
-    let roots = Roots::find(frames.iter().map(Vec::as_slice));
-    let stacks: Vec<Seen<'_>> = frames.into_iter().map(|frames| Seen::with_roots(frames, &roots)).collect();
+    let stacks = Seen::all(profile.stacks.iter().map(frames).collect());
     // A number that was taken again is that of the newest.
     let processes: HashMap<i32, &ProcessFacts> =
         profile.processes.iter().map(|process| (process.facts.pid, &process.facts)).collect();

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use super::complaints::{Complaint, complaints, pid};
-use super::model::Report;
+use super::model::{Exit, Report, Tool};
 use super::sanitize::{Charset, PROSE_COLUMNS, escape};
 use super::word;
 use super::words::{Paths, band, count, culprit, loud, number, percent};
@@ -238,6 +238,16 @@ pub(super) fn prose(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The last line of what is made of several reports.
+pub(super) fn footer(tool: &Tool, exit: &Exit) -> String {
+    format!(
+        "\n<sub>stallscope {}; exit code {}: {}</sub>\n",
+        prose(&tool.version),
+        exit.code,
+        prose(&exit.reason)
+    )
 }
 
 #[cfg(test)]

@@ -5,24 +5,10 @@ use std::collections::BTreeMap;
 
 use super::{Change, Comparison, Followed, Measure, Side, Trouble, Unit, VerdictCount};
 use crate::diagnose::model::{Culprit, Severity};
+use crate::diagnose::timeline::PARTS;
 use crate::report::model::{Exit, SCHEMA_VERSION, Tool};
 use crate::report::received::{Received, ReceivedProcess, severity};
 use crate::report::words::{Paths, culprit};
-
-/// The parts of a time budget in the order of the report.
-const PARTS: [&str; 11] = [
-    "on_cpu",
-    "throttled",
-    "run_queue",
-    "own_poller",
-    "client_socket",
-    "upstream_socket",
-    "gil",
-    "lock",
-    "disk",
-    "other",
-    "stopped",
-];
 
 /// A share that nobody would see.
 const LEAST_SHARE: f64 = 0.0005;

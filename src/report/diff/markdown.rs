@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::text::{Row, facts, load, measures, trouble, verdict, verdicts};
 use super::{Change, Comparison, Trouble};
-use crate::report::markdown::{code, mark, prose};
+use crate::report::markdown::{code, footer, mark, prose};
 use crate::report::received::severity;
 use crate::report::words::loud;
 
@@ -49,13 +49,7 @@ pub fn render(comparison: &Comparison) -> String {
             let _ = writeln!(text, "- {}", prose(caution));
         }
     }
-    let _ = writeln!(
-        text,
-        "\n<sub>stallscope {}; exit code {}: {}</sub>",
-        prose(&comparison.tool.version),
-        comparison.exit.code,
-        prose(&comparison.exit.reason)
-    );
+    text.push_str(&footer(&comparison.tool, &comparison.exit));
     text
 }
 

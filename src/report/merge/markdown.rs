@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::text::{held_up, sentence, taken_in, troubles, version_lines};
 use super::{Count, Fleet, Shared};
-use crate::report::markdown::{code, mark, prose};
+use crate::report::markdown::{code, footer, mark, prose};
 use crate::report::words::{count, loud};
 
 /// Rows of a list; a comment has its limits, the document has all.
@@ -47,13 +47,7 @@ pub fn render(fleet: &Fleet) -> String {
         fleet.blind_spots.iter().map(|s| format!("{}: {} ({} hosts)", s.what, s.why, s.hosts)),
     );
     list(&mut text, "Missing", fleet.missing.iter().map(|m| format!("{}: {}", m.source, m.cause)));
-    let _ = writeln!(
-        text,
-        "\n<sub>stallscope {}; exit code {}: {}</sub>",
-        prose(&fleet.tool.version),
-        fleet.exit.code,
-        prose(&fleet.exit.reason)
-    );
+    text.push_str(&footer(&fleet.tool, &fleet.exit));
     text
 }
 
