@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::portal::{find, tell, trigger};
-use super::{demo, diff, reports, validate};
+use super::{demo, diff, validate};
 use crate::capture::model::Level;
 use crate::cli::PortalCompareArgs;
 use crate::error::Result;
@@ -47,8 +47,8 @@ pub fn run(args: &PortalCompareArgs) -> Result<u8> {
     );
     comparison.load =
         Some(Loads { plan: words(args.connections), before: load(&asked), after: load(&asked_again) });
-    let to_file = args.output.as_ref().is_some_and(|path| !reports::is_stdin(path));
-    output.write(&diff::render(&comparison, args.format, args.color.into(), to_file))?;
+    let text = diff::render(&comparison, args.format, args.color.into(), &output);
+    output.write(&text)?;
     Ok(comparison.exit.code)
 }
 

@@ -20,7 +20,7 @@ use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
 use crate::report::exit::Signal;
 use crate::report::output::Output;
-use crate::report::style::{Place, Style};
+use crate::report::style::Style;
 use crate::report::text::{Detail, TextOptions};
 use crate::report::{self, Form, exit};
 use crate::target::{Selector, Server};
@@ -56,7 +56,8 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
         *root = redactor.path(root);
     }
     let timeline = (args.format == ReportFormat::Html).then(|| diagnose::timeline::timeline(&capture));
-    output.write(&report::render(&report, form(args, root.as_deref(), timeline.as_ref())))?;
+    let text = report::render(&report, form(args, &output, root.as_deref(), timeline.as_ref()));
+    output.write(&text)?;
     if args.format == ReportFormat::Github {
         pipeline::append_summary(&report);
     }
@@ -66,7 +67,12 @@ pub fn run(args: &DiagnoseArgs) -> Result<u8> {
     Ok(report.exit.code)
 }
 
-fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>, timeline: Option<&'a Timeline>) -> Form<'a> {
+fn form<'a>(
+    args: &'a DiagnoseArgs,
+    output: &Output,
+    root: Option<&'a str>,
+    timeline: Option<&'a Timeline>,
+) -> Form<'a> {
     match args.format {
         ReportFormat::Json => Form::Json,
         ReportFormat::Ndjson => Form::Ndjson,
@@ -76,14 +82,12 @@ fn form<'a>(args: &'a DiagnoseArgs, root: Option<&'a str>, timeline: Option<&'a 
         ReportFormat::Sarif => Form::Sarif { root },
         ReportFormat::Html => Form::Html { timeline },
         ReportFormat::Text => {
-            let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
-            let place = if to_file { Place::file() } else { Place::stdout() };
             let detail = match (args.quiet, args.verbose) {
                 (true, _) => Detail::Quiet,
                 (_, true) => Detail::Verbose,
                 _ => Detail::Normal,
             };
-            Form::Text(TextOptions { style: Style::choose(args.color.into(), &place), detail })
+            Form::Text(TextOptions { style: Style::choose(args.color.into(), &output.place()), detail })
         }
     }
 }

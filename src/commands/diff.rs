@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::diff::{self, Comparison, Named};
 use crate::report::json;
 use crate::report::output::Output;
-use crate::report::style::{ColorWhen, Place, Style};
+use crate::report::style::{ColorWhen, Style};
 
 /// Compares and says what changed. Gives the exit code.
 pub fn run(args: &DiffArgs) -> Result<u8> {
@@ -25,8 +25,8 @@ pub fn run(args: &DiffArgs) -> Result<u8> {
         Named { source: &names[0], report: &before },
         Named { source: &names[1], report: &after },
     );
-    let to_file = args.output.as_ref().is_some_and(|path| !reports::is_stdin(path));
-    output.write(&render(&comparison, args.format, args.color.into(), to_file))?;
+    let text = render(&comparison, args.format, args.color.into(), &output);
+    output.write(&text)?;
     Ok(comparison.exit.code)
 }
 
@@ -35,14 +35,11 @@ pub(super) fn render(
     comparison: &Comparison,
     format: SummaryFormat,
     color: ColorWhen,
-    to_file: bool,
+    output: &Output,
 ) -> String {
     match format {
         SummaryFormat::Json => json::render(comparison),
         SummaryFormat::Markdown => diff::markdown::render(comparison),
-        SummaryFormat::Text => {
-            let place = if to_file { Place::file() } else { Place::stdout() };
-            diff::text::render(comparison, Style::choose(color, &place))
-        }
+        SummaryFormat::Text => diff::text::render(comparison, Style::choose(color, &output.place())),
     }
 }

@@ -10,7 +10,7 @@ use crate::observe::host;
 use crate::observe::kernel_file::FileBudget;
 use crate::report;
 use crate::report::output::Output;
-use crate::report::style::{Place, Style};
+use crate::report::style::Style;
 use crate::target::access::{self, Here};
 use crate::target::{Member, Server};
 
@@ -66,9 +66,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     let text = match args.format {
         DumpFormat::Json => report::json::render(&document),
         DumpFormat::Text => {
-            let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
-            let place = if to_file { Place::file() } else { Place::stdout() };
-            report::dump_text::text(&document, Style::choose(args.color.into(), &place))
+            report::dump_text::text(&document, Style::choose(args.color.into(), &output.place()))
         }
     };
     output.write(&text)?;

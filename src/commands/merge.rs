@@ -7,7 +7,7 @@ use crate::report::json;
 use crate::report::merge::{self, Gatherer};
 use crate::report::output::Output;
 use crate::report::received::Document;
-use crate::report::style::{Place, Style};
+use crate::report::style::Style;
 
 /// Reads one report after the other and sums up. Gives the exit code.
 ///
@@ -37,11 +37,7 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     let text = match args.format {
         SummaryFormat::Json => json::render(&fleet),
         SummaryFormat::Markdown => merge::markdown::render(&fleet),
-        SummaryFormat::Text => {
-            let to_file = args.output.as_ref().is_some_and(|path| !reports::is_stdin(path));
-            let place = if to_file { Place::file() } else { Place::stdout() };
-            merge::text::render(&fleet, Style::choose(args.color.into(), &place))
-        }
+        SummaryFormat::Text => merge::text::render(&fleet, Style::choose(args.color.into(), &output.place())),
     };
     output.write(&text)?;
     Ok(fleet.exit.code)

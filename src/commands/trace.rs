@@ -12,7 +12,7 @@ use crate::observe::kernel_file::FileBudget;
 use crate::observe::{host, signals};
 use crate::report;
 use crate::report::output::Output;
-use crate::report::style::{Place, Style};
+use crate::report::style::Style;
 use crate::target::access::{self, Here};
 use crate::target::{Member, Server};
 
@@ -47,9 +47,7 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
         TraceFormat::Json => report::json::render(&document),
         TraceFormat::Ndjson => report::trace_lines::render(&document),
         TraceFormat::Text => {
-            let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
-            let place = if to_file { Place::file() } else { Place::stdout() };
-            report::trace_text::text(&document, Style::choose(args.color.into(), &place))
+            report::trace_text::text(&document, Style::choose(args.color.into(), &output.place()))
         }
     };
     output.write(&text)?;

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::style::Place;
 use crate::capture::private_file;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,6 +28,15 @@ impl Output {
             None => Ok(Self::Stdout),
             Some(path) if path.as_os_str() == "-" => Ok(Self::Stdout),
             Some(path) => NewFile::create(path).map(Self::File),
+        }
+    }
+
+    /// What is known of the place, for the style of a text.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Stdout => Place::stdout(),
+            Self::File(_) => Place::file(),
         }
     }
 

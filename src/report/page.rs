@@ -8,6 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::sanitize::{PROSE_COLUMNS, escape};
 use super::style::{Style, Tone};
+use crate::capture::model::BlindSpot;
 
 /// Width of a page.
 pub const COLUMNS: usize = 100;
@@ -88,6 +89,18 @@ impl Page {
     /// A line of text.
     pub fn line(&mut self, indent: usize, tone: Tone, body: &str) {
         self.row(indent, &[], tone, body, Fit::Wrap);
+    }
+
+    /// What could not be seen, why, and what helps; nothing where all was seen.
+    pub fn not_seen(&mut self, spots: &[BlindSpot]) {
+        if spots.is_empty() {
+            return;
+        }
+        self.gap();
+        self.line(0, Tone::Strong, "Not seen");
+        for spot in spots {
+            self.line(2, Tone::Plain, &format!("{}: {}; {}", spot.what, spot.why, spot.remedy));
+        }
     }
 
     /// Text behind a label of a given width.

@@ -34,13 +34,7 @@ pub fn text(document: &TraceDocument, style: Style) -> String {
         }
         process_text(&mut page, process);
     }
-    if !document.blind_spots.is_empty() {
-        page.gap();
-        page.line(0, Tone::Strong, "Not seen");
-        for spot in &document.blind_spots {
-            page.line(2, Tone::Plain, &format!("{}: {}; {}", spot.what, spot.why, spot.remedy));
-        }
-    }
+    page.not_seen(&document.blind_spots);
     page.finish()
 }
 

@@ -21,7 +21,7 @@ use crate::portal::scenarios::{Scenario, Set, all};
 use crate::report::json;
 use crate::report::model::{Exit, SCHEMA_VERSION, Tool};
 use crate::report::output::{Output, write_quietly};
-use crate::report::style::{ColorWhen, Place, Style};
+use crate::report::style::{ColorWhen, Style};
 use crate::report::validate::{Selection, SetScore, Validation, text};
 use crate::report::words::word;
 use crate::validate::goals::{Goal, goals};
@@ -51,11 +51,7 @@ pub fn run(args: &PortalValidateArgs) -> Result<u8> {
     let validation = document(args, &scenarios, runs, left_out)?;
     let told = match args.format {
         Format::Json => json::render(&validation),
-        Format::Text => {
-            let to_file = args.output.as_ref().is_some_and(|path| path.as_os_str() != "-");
-            let place = if to_file { Place::file() } else { Place::stdout() };
-            text::render(&validation, Style::choose(ColorWhen::Auto, &place))
-        }
+        Format::Text => text::render(&validation, Style::choose(ColorWhen::Auto, &output.place())),
     };
     output.write(&told)?;
     Ok(validation.exit.code)
