@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use nix::sys::signal::Signal as OsSignal;
 
+use super::found::{self, Found};
 use super::pipeline;
 use crate::capture::mask::{self, Values};
 use crate::capture::model::{Capture, Header, Record};
@@ -16,14 +17,12 @@ use crate::diagnose;
 use crate::diagnose::model::{Code, Connections, ProcessDiagnosis, Severity};
 use crate::diagnose::timeline::Timeline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
 use crate::report::exit::Signal;
 use crate::report::output::Output;
 use crate::report::style::Style;
 use crate::report::text::{Detail, TextOptions};
 use crate::report::{self, Form, exit};
-use crate::target::{Selector, Server};
 
 /// Looks or replays, judges and reports. Gives the exit code.
 pub fn run(args: &DiagnoseArgs) -> Result<u8> {
@@ -96,15 +95,13 @@ fn form<'a>(
 fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)> {
     let saved = args.save.as_deref().map(CaptureFile::create).transpose()?;
     let target = &args.target;
-    let selector = selector(target.pid, target.port, target.name.as_deref())?;
-    let pid = selector.resolve()?;
-    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
+    let Found { pid, by, server } = found::find(target.pid, target.port, target.name.as_deref(), args.only)?;
     signals::catch();
     let options = recorder::Options {
         rate_hz: args.rate,
         duration_ms: args.duration.as_millis() as u64,
         level: args.level.into(),
-        selected_by: selector.words(),
+        selected_by: by,
         pid: args.only.unwrap_or(pid),
     };
     let redactor = args.redact.then(Redactor::default);
@@ -182,14 +179,6 @@ fn judge(recorder: &mut Recorder<'_>) -> Vec<ProcessDiagnosis> {
     let judged = diagnose::diagnose(&so_far).processes;
     recorder.go_on(so_far);
     judged
-}
-
-/// What was pointed at.
-pub fn selector(pid: Option<i32>, port: Option<u16>, name: Option<&str>) -> Result<Selector> {
-    pid.map(Selector::Pid)
-        .or_else(|| port.map(Selector::Port))
-        .or_else(|| name.map(|name| Selector::Name(name.to_owned())))
-        .ok_or_else(|| Error::new(ErrorKind::Usage, "no target", "name a PID, --port or --name"))
 }
 
 /// Writes the capture as it comes, without what the report must not show either.

@@ -1,28 +1,25 @@
 //! `stallscope dump PID`: every stack now, of threads, greenlets and tasks.
 
+use super::found::{self, Found};
 use crate::capture::dump::{self, Wanted};
 use crate::capture::mask::{self, Values};
-use crate::capture::model::{Role, TargetFacts};
+use crate::capture::model::Role;
 use crate::cli::{DumpArgs, DumpFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::native::names::KnownFiles;
 use crate::observe::host;
-use crate::observe::kernel_file::FileBudget;
 use crate::report;
 use crate::report::output::Output;
 use crate::report::style::Style;
+use crate::target::Member;
 use crate::target::access::{self, Here};
-use crate::target::{Member, Server};
 
 /// Looks once and writes it.
 pub fn run(args: &DumpArgs) -> Result<u8> {
     let output = Output::open(args.output.as_deref())?;
-    let selector = super::diagnose::selector(args.target.pid, args.target.port, args.target.name.as_deref())?;
-    let pid = selector.resolve()?;
-    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
-    let arch = host::facts()
-        .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?
-        .arch;
+    let target = &args.target;
+    let Found { pid, by, server } = found::find(target.pid, target.port, target.name.as_deref(), args.only)?;
+    let arch = host::facts()?.arch;
     let values = if args.show_values { Values::Shown } else { Values::Masked };
     let locals = args.locals.then_some(values);
     let mut members: Vec<&Member> = server.members.values().collect();
@@ -47,18 +44,7 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     {
         return Err(access::refusal(&member.dir, &Here::gather()));
     }
-    let pointed = args.only.unwrap_or(pid);
-    let snapshot =
-        server.members.get(&pointed).or_else(|| server.members.get(&server.head)).map(|m| &m.snapshot);
-    let mut target = TargetFacts {
-        pid: pointed,
-        start_time_ticks: snapshot.map_or(0, |s| s.start_time_ticks),
-        cmdline: snapshot.map(|s| s.cmdline.clone()).unwrap_or_default(),
-        exe: snapshot.and_then(|s| s.exe.clone()),
-        cgroup: None,
-        container_id: None,
-        selected_by: selector.words(),
-    };
+    let mut target = server.pointed_at(args.only.unwrap_or(pid), by);
     if values == Values::Masked {
         mask::arguments(&mut target.cmdline);
     }

@@ -9,17 +9,16 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
+use super::found::{self, Found};
 use crate::capture::model::Level;
 use crate::capture::profile::Profile;
 use crate::capture::recorder::{self, Profiler, Recorder};
 use crate::cli::{ByArg, ModeArg, RecordArgs, RecordFormat};
 use crate::diagnose::times;
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
 use crate::report::output::Output;
 use crate::report::profile::{By, Mode, ProfileForm, Selection, render};
-use crate::target::Server;
 use saver::Saver;
 use told::Progress;
 
@@ -49,15 +48,13 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         .remedy("-o stall.pb.gz"));
     }
     let target = &args.target;
-    let selector = super::diagnose::selector(target.pid, target.port, target.name.as_deref())?;
-    let pid = selector.resolve()?;
-    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
+    let Found { pid, by, server } = found::find(target.pid, target.port, target.name.as_deref(), args.only)?;
     signals::catch();
     let options = recorder::Options {
         rate_hz: args.rate,
         duration_ms: args.duration.map_or(0, |duration| duration.as_millis() as u64),
         level: Level::Memory,
-        selected_by: selector.words(),
+        selected_by: by,
         pid: args.only.unwrap_or(pid),
     };
     let mut profiler = Profiler::new(Recorder::start(server, options, None)?, form.needs_timeline());

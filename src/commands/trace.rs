@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
+use super::found::{self, Found};
 use crate::capture::mask;
-use crate::capture::model::{BlindSpot, Role, TargetFacts};
+use crate::capture::model::{BlindSpot, Role};
 use crate::capture::traced::{self, Traced};
 use crate::cli::{TraceArgs, TraceFormat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::burst::{Bounds, Choice, NoBurst};
-use crate::observe::kernel_file::FileBudget;
 use crate::observe::{host, signals};
 use crate::report;
 use crate::report::output::Output;
@@ -19,26 +19,12 @@ use crate::target::{Member, Server};
 /// Traces and writes what was seen.
 pub fn run(args: &TraceArgs) -> Result<u8> {
     let output = Output::open(args.output.as_deref())?;
-    let selector = super::diagnose::selector(args.target.pid, args.target.port, args.target.name.as_deref())?;
-    let pid = selector.resolve()?;
-    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
-    let arch = host::facts()
-        .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?
-        .arch;
+    let target = &args.target;
+    let Found { pid, by, server } = found::find(target.pid, target.port, target.name.as_deref(), args.only)?;
+    let arch = host::facts()?.arch;
     signals::catch();
     let (traced, blind) = trace(args, &server, &arch)?;
-    let pointed = args.only.unwrap_or(pid);
-    let snapshot =
-        server.members.get(&pointed).or_else(|| server.members.get(&server.head)).map(|m| &m.snapshot);
-    let mut target = TargetFacts {
-        pid: pointed,
-        start_time_ticks: snapshot.map_or(0, |s| s.start_time_ticks),
-        cmdline: snapshot.map(|s| s.cmdline.clone()).unwrap_or_default(),
-        exe: snapshot.and_then(|s| s.exe.clone()),
-        cgroup: None,
-        container_id: None,
-        selected_by: selector.words(),
-    };
+    let mut target = server.pointed_at(args.only.unwrap_or(pid), by);
     if !args.show_values {
         mask::arguments(&mut target.cmdline);
     }

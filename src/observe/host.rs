@@ -15,9 +15,15 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::kernel_file::{Seen, Unseen, read_path};
 use super::parse::{decimal, lines, words};
 use crate::capture::model::{HostFacts, HostSample};
+use crate::error::{Error, ErrorKind, Result};
 
-/// The fixed facts of this machine.
-pub fn facts() -> Seen<HostFacts> {
+/// The fixed facts of this machine. Without them nothing can be measured: an error for people.
+pub fn facts() -> Result<HostFacts> {
+    read_facts()
+        .map_err(|why| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", why.to_string()))
+}
+
+fn read_facts() -> Seen<HostFacts> {
     let names = uname()?;
     let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
     let boot_id = read_path(Path::new("/proc/sys/kernel/random/boot_id"), 64).unwrap_or_default();

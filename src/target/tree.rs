@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::gunicorn::{self, Settings, Title};
 use super::hearts::{self, Hearts};
 use super::{access, recognise};
-use crate::capture::model::{Role, ServerKind};
+use crate::capture::model::{Role, ServerKind, TargetFacts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::kernel_file::{FileBudget, ProcDir, Seen, Unseen};
 use crate::observe::process::{ProcessSnapshot, snapshot};
@@ -89,6 +89,22 @@ impl Server {
             }
         }
         Ok(server)
+    }
+
+    /// What a document says of the process that was pointed at; of the head where that one is no member.
+    #[must_use]
+    pub fn pointed_at(&self, pid: i32, selected_by: String) -> TargetFacts {
+        let member = self.members.get(&pid).or_else(|| self.members.get(&self.head));
+        let snapshot = member.map(|member| &member.snapshot);
+        TargetFacts {
+            pid,
+            start_time_ticks: snapshot.map_or(0, |s| s.start_time_ticks),
+            cmdline: snapshot.map(|s| s.cmdline.clone()).unwrap_or_default(),
+            exe: snapshot.and_then(|s| s.exe.clone()),
+            cgroup: None,
+            container_id: None,
+            selected_by,
+        }
     }
 
     /// Looks for members that were born or have died. Gives their pids: (born, gone).

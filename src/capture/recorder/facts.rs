@@ -7,7 +7,7 @@ use super::packages;
 use super::watched::Watched;
 use crate::capture::model::{
     CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, PythonFacts, Role, ServerFacts, ServerKind,
-    TargetFacts, WorkerClass,
+    WorkerClass,
 };
 use crate::target::maps::Mapping;
 use crate::target::{Member, Server, recognise};
@@ -15,8 +15,6 @@ use crate::target::{Member, Server, recognise};
 /// The header as far as it is known before anything was sampled.
 #[must_use]
 pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
-    let member = server.members.get(&options.pid).or_else(|| server.members.get(&server.head));
-    let snapshot = member.map(|m| &m.snapshot);
     let mut header = Header {
         capture_version: CAPTURE_VERSION.into(),
         tool_version: env!("CARGO_PKG_VERSION").into(),
@@ -27,15 +25,7 @@ pub fn header(server: &Server, options: &Options, host: HostFacts) -> Header {
         duration_ms: options.duration_ms,
         level: options.level,
         host,
-        target: TargetFacts {
-            pid: options.pid,
-            start_time_ticks: snapshot.map_or(0, |s| s.start_time_ticks),
-            cmdline: snapshot.map(|s| s.cmdline.clone()).unwrap_or_default(),
-            exe: snapshot.and_then(|s| s.exe.clone()),
-            cgroup: None,
-            container_id: None,
-            selected_by: options.selected_by.clone(),
-        },
+        target: server.pointed_at(options.pid, options.selected_by.clone()),
         server: ServerFacts {
             kind: server.kind,
             version: None,

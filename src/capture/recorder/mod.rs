@@ -109,8 +109,7 @@ impl<'s> Recorder<'s> {
     /// Looks at everything once and gets ready to sample. `sink` is given the records as they come.
     pub fn start(server: Server, options: Options, sink: Option<Sink<'s>>) -> Result<Self> {
         let cpu_at_start_ns = own_cpu_ns();
-        let host = host::facts()
-            .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
+        let host = host::facts()?;
         let head = server.members.get(&server.head).ok_or_else(|| gone(server.head))?;
         let slow = Slow::open(&head.dir);
         let header = facts::header(&server, &options, host);

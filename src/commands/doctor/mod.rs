@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cli::{DoctorArgs, DoctorFormat};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::observe::kernel_file::{FileBudget, ProcDir, Unseen};
 use crate::observe::memory::Memory;
 use crate::observe::{host, probe};
@@ -29,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Looks and reports. Gives the exit code.
 pub fn run(args: &DoctorArgs) -> Result<u8> {
     let output = Output::open(None)?;
-    let host = host::facts()
-        .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
+    let host = host::facts()?;
     let here = Here::gather();
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(here.us.uid)).ok().flatten();
     let target = args.pid.map(|pid| examine(pid, &here));

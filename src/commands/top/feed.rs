@@ -15,14 +15,12 @@ use super::player;
 use crate::capture::mask::Values;
 use crate::capture::recorder::{self, Recorder};
 use crate::cli::TopArgs;
-use crate::commands::diagnose::selector;
+use crate::commands::found::{self, Found};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::kernel_file::FileBudget;
 use crate::observe::signals;
 use crate::report::json;
 use crate::report::model::Report;
 use crate::report::output::Output;
-use crate::target::Server;
 use crate::tui::app::Snapshot;
 use crate::tui::{Latest, Source};
 
@@ -140,14 +138,12 @@ pub const fn window_ns(args: &TopArgs) -> u64 {
 /// Looks at a live server in a thread of its own; returns when it has begun.
 fn looking(args: &TopArgs, latest: Arc<Latest>, control: Arc<Control>) -> Result<JoinHandle<Result<()>>> {
     let target = &args.target;
-    let selector = selector(target.pid, target.port, target.name.as_deref())?;
-    let pid = selector.resolve()?;
-    let server = Server::find(pid, args.only, &FileBudget::from_limit())?;
+    let Found { pid, by, server } = found::find(target.pid, target.port, target.name.as_deref(), args.only)?;
     let options = recorder::Options {
         rate_hz: args.rate,
         duration_ms: args.window.as_millis() as u64,
         level: args.level.into(),
-        selected_by: selector.words(),
+        selected_by: by,
         pid: args.only.unwrap_or(pid),
     };
     let (window_ns, values) = (window_ns(args), values(args));

@@ -173,8 +173,7 @@ fn document(
     runs: Vec<Run>,
     captures_left_out: u64,
 ) -> Result<Validation> {
-    let host = host::facts()
-        .map_err(|e| Error::new(ErrorKind::Io, "this machine's /proc cannot be read", e.to_string()))?;
+    let host = host::facts()?;
     let level: Level = args.level.into();
     let (mut sets, mut promised) = (Vec::new(), Vec::new());
     for set in [Set::Tune, Set::HeldOut] {
