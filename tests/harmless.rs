@@ -17,19 +17,7 @@ const CALLS: &str = "ptrace,process_vm_writev,pwrite64,kill,tgkill,tkill,rt_sigq
                      pidfd_send_signal,pidfd_getfd,setns,process_madvise,open,openat,openat2";
 
 fn portal(folder: &Path) -> Portal {
-    let options = Options {
-        stack: Stack::Modern,
-        worker_class: "gevent".into(),
-        workers: 2,
-        threads: None,
-        timeout_s: None,
-        port: 0,
-        nginx: false,
-        unix_socket: false,
-        dir: folder.to_owned(),
-        env: Vec::new(),
-        wait: true,
-    };
+    let options = Options { workers: 2, ..Options::of(Stack::Modern, "gevent", folder) };
     Portal::up(&options, &mut |_| {}).unwrap()
 }
 

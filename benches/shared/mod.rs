@@ -24,19 +24,7 @@ pub fn eight_gevent_workers(folder: &Path) -> stallscope::error::Result<Portal> 
 
 /// A portal of so many gevent workers in a folder.
 pub fn gevent_workers(folder: &Path, workers: u32) -> stallscope::error::Result<Portal> {
-    let options = Options {
-        stack: Stack::Modern,
-        worker_class: "gevent".into(),
-        workers,
-        threads: None,
-        timeout_s: None,
-        port: 0,
-        nginx: false,
-        unix_socket: false,
-        dir: folder.join("portal"),
-        env: Vec::new(),
-        wait: true,
-    };
+    let options = Options { workers, ..Options::of(Stack::Modern, "gevent", &folder.join("portal")) };
     Portal::up(&options, &mut |line| println!("{line}"))
 }
 

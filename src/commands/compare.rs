@@ -5,8 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use super::folder::Folder;
 use super::portal::{find, tell, trigger};
-use super::{demo, diff, validate};
+use super::{diff, validate};
 use crate::capture::model::Level;
 use crate::cli::PortalCompareArgs;
 use crate::error::Result;
@@ -32,10 +33,10 @@ pub fn run(args: &PortalCompareArgs) -> Result<u8> {
     let stack = args.stack.into();
     // The first server must know the fault; that the second does not may be the cure.
     let fault = find(&args.fault, &args.before, stack)?;
-    let folder = demo::tempdir()?;
-    let both = side(args, stack, &args.before, fault, &folder.join("before"))
-        .and_then(|before| Ok((before, side(args, stack, &args.after, fault, &folder.join("after"))?)));
-    let _ = std::fs::remove_dir_all(&folder);
+    let folder = Folder::of("compare")?;
+    let both = side(args, stack, &args.before, fault, &folder.path().join("before")).and_then(|before| {
+        Ok((before, side(args, stack, &args.after, fault, &folder.path().join("after"))?))
+    });
     if let Some(signal) = signals::caught() {
         step(&format!("interrupted by {signal}; everything that was started has been ended"));
         return Ok(128 + signal as u8);
@@ -61,7 +62,8 @@ fn side(
     folder: &Path,
 ) -> Result<(Received, Outcome)> {
     step(&format!("bringing up the portal: {class}"));
-    let portal = Portal::up(&options(stack, class, folder), &mut |line| tell(line))?;
+    let options = Options { timeout_s: Some(120), ..Options::of(stack, class, folder) };
+    let portal = Portal::up(&options, &mut |line| tell(line))?;
     step(&format!("the fault: {}", fault.what));
     let _held = trigger(&portal, fault, FAULT_SECONDS);
     step(&format!("the load: {}", words(args.connections)));
@@ -82,22 +84,6 @@ fn side(
 }
 
 /// One worker, so that the fault and the load meet; the threads are those of the story.
-fn options(stack: Stack, class: &str, folder: &Path) -> Options {
-    Options {
-        stack,
-        worker_class: class.to_owned(),
-        workers: 1,
-        threads: (class == "gthread").then_some(4),
-        timeout_s: Some(120),
-        port: 0,
-        nginx: false,
-        unix_socket: false,
-        dir: folder.to_owned(),
-        env: Vec::new(),
-        wait: true,
-    }
-}
-
 fn words(connections: u32) -> String {
     let pause = PAUSE.as_millis();
     format!("{connections} visitors ask for the landing page, {pause} ms after each answer")

@@ -1,14 +1,16 @@
 //! `stallscope demo`: portal, fault, load and diagnosis in one go, and nothing left behind.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
 
+use super::folder::Folder;
 use super::portal::{find, tell, trigger};
 use super::{diagnose, portal};
 use crate::cli::{Cli, DemoArgs};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::observe::signals;
 use crate::portal::Stack;
 use crate::portal::faults::Fault;
@@ -25,9 +27,9 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
     let stack = args.stack.map_or(Stack::Modern, Into::into);
     let class = args.worker_class.clone().unwrap_or_else(|| default_class(name).to_owned());
     let mut fault = find(name, &class, stack)?;
-    let dir = tempdir()?;
+    let folder = Folder::of("demo")?;
     step(&format!("bringing up the portal: {class} workers, fault {name}"));
-    let up = |stack| Portal::up(&options(stack, &class, dir.clone()), &mut |line| tell(line));
+    let up = |stack| Portal::up(&options(stack, &class, folder.path()), &mut |line| tell(line));
     let portal = match up(stack) {
         Err(error) if stack != Stack::Builtin && args.stack.is_none() && signals::caught().is_none() => {
             step(&format!(
@@ -44,7 +46,6 @@ pub fn run(args: &DemoArgs) -> Result<u8> {
         other => other,
     };
     let code = portal.and_then(|portal| show(&portal, fault));
-    let _ = std::fs::remove_dir_all(&dir);
     match signals::caught() {
         Some(signal) => {
             step(&format!("interrupted by {signal}; everything that was started has been ended"));
@@ -91,28 +92,13 @@ fn default_class(fault: &str) -> &'static str {
     }
 }
 
-fn options(stack: Stack, class: &str, dir: std::path::PathBuf) -> Options {
+fn options(stack: Stack, class: &str, folder: &Path) -> Options {
     Options {
-        stack,
-        worker_class: class.to_owned(),
         workers: if class == "gthread" || class == "sync" { 1 } else { 4 },
-        threads: (class == "gthread").then_some(4),
         timeout_s: Some(60),
-        port: 0,
         nginx: stack != Stack::Builtin,
-        unix_socket: false,
-        dir,
-        env: Vec::new(),
-        wait: true,
+        ..Options::of(stack, class, folder)
     }
-}
-
-/// A folder of its own.
-pub(super) fn tempdir() -> Result<std::path::PathBuf> {
-    let template = std::env::temp_dir().join("stallscope-demo-XXXXXX");
-    nix::unistd::mkdtemp(&template).map_err(|e| {
-        Error::new(crate::error::ErrorKind::Portal, "no folder can be made for the portal", e.to_string())
-    })
 }
 
 fn step(line: &str) {

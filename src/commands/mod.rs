@@ -8,6 +8,7 @@ pub mod diagnose;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
+mod folder;
 mod found;
 pub mod generate;
 pub mod merge;

@@ -56,19 +56,16 @@ fn up(args: &PortalUpArgs) -> Result<u8> {
     }
     // Whoever interrupts it gets nothing half.
     crate::observe::signals::hold();
+    let dir = args.dir.clone().unwrap_or_else(server::default_dir);
+    let usual = Options::of(args.stack.into(), &args.worker_class, &dir);
     let mut portal = Portal::up(
         &Options {
-            stack: args.stack.into(),
-            worker_class: args.worker_class.clone(),
             workers: args.workers,
-            threads: args.threads.or((args.worker_class == "gthread").then_some(4)),
+            threads: args.threads.or(usual.threads),
             timeout_s: args.timeout,
             port: args.port.unwrap_or(0),
             nginx: !args.no_nginx && args.stack != StackArg::Builtin,
-            unix_socket: false,
-            dir: args.dir.clone().unwrap_or_else(server::default_dir),
-            env: Vec::new(),
-            wait: true,
+            ..usual
         },
         &mut |line| tell(line),
     )?;

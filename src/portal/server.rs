@@ -45,6 +45,26 @@ pub struct Options {
     pub wait: bool,
 }
 
+impl Options {
+    /// One worker at any port and nothing in front, in a folder.
+    #[must_use]
+    pub fn of(stack: Stack, class: &str, dir: &Path) -> Self {
+        Self {
+            stack,
+            worker_class: class.to_owned(),
+            workers: 1,
+            threads: (class == "gthread").then_some(4),
+            timeout_s: None,
+            port: 0,
+            nginx: false,
+            unix_socket: false,
+            dir: dir.to_owned(),
+            env: Vec::new(),
+            wait: true,
+        }
+    }
+}
+
 /// A portal that is up.
 #[derive(Debug)]
 pub struct Portal {

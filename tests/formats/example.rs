@@ -41,19 +41,8 @@ fn look_until(awaited: i32, before: &[i32], look: impl Fn() -> Output) -> Output
 #[test]
 fn the_worked_example_passes_a_healthy_server_and_stops_a_blocked_one() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        stack: Stack::Builtin,
-        worker_class: "builtin".into(),
-        workers: 2,
-        threads: None,
-        timeout_s: None,
-        port: 0,
-        nginx: false,
-        unix_socket: false,
-        dir: folder.path().join("portal"),
-        env: Vec::new(),
-        wait: true,
-    };
+    let options =
+        Options { workers: 2, ..Options::of(Stack::Builtin, "builtin", &folder.path().join("portal")) };
     let portal = match Portal::up(&options, &mut |line| eprintln!("{line}")) {
         Ok(portal) => portal,
         Err(error) if error.message.contains("was found") => return skipped(&error.message),

@@ -65,17 +65,14 @@ impl Rig {
         let share = machine::take(need);
         let dir = nix::unistd::mkdtemp(&std::env::temp_dir().join("stallscope-test-XXXXXX")).unwrap();
         let options = Options {
-            stack: setup.stack,
-            worker_class: setup.class.into(),
             workers: setup.workers,
             threads: setup.threads,
             timeout_s: Some(60),
-            port: 0,
             nginx: setup.nginx,
             unix_socket: setup.unix_socket,
-            dir: dir.clone(),
             env: setup.env.clone(),
             wait: setup.wait,
+            ..Options::of(setup.stack, setup.class, &dir)
         };
         match Portal::up(&options, &mut |line| eprintln!("{line}")) {
             Ok(portal) => {

@@ -9,6 +9,7 @@ mod stage;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
+use super::folder::Folder;
 use live::Runner;
 pub(super) use live::look;
 use progress::Progress;
@@ -112,8 +113,8 @@ fn live(scenarios: &[Scenario], args: &PortalValidateArgs, level: Level) -> Resu
     if let Some(keep) = &keep {
         prepare_folder(keep)?;
     }
-    let folder = Folder::new()?;
-    let mut runner = Runner::new(level, keep, folder.0.clone());
+    let folder = Folder::of("validate")?;
+    let mut runner = Runner::new(level, keep, folder.path().to_owned());
     let scenarios = live::in_order(scenarios.to_vec());
     let mut progress = Progress::new(scenarios.len() * args.repeats as usize);
     let mut runs = Vec::new();
@@ -147,24 +148,6 @@ fn prepare_folder(folder: &std::path::Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| cannot(e.to_string()))?;
     let mut inside = std::fs::read_dir(folder).map_err(|e| cannot(e.to_string()))?;
     if inside.next().is_some() { Err(cannot("it is not empty".to_owned())) } else { Ok(()) }
-}
-
-/// A folder of our own, removed with everything in it.
-struct Folder(std::path::PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self> {
-        let template = std::env::temp_dir().join("stallscope-validate-XXXXXX");
-        nix::unistd::mkdtemp(&template).map(Self).map_err(|e| {
-            Error::new(ErrorKind::Portal, "no folder can be made for the portals", e.to_string())
-        })
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 fn document(

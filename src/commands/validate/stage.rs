@@ -82,17 +82,12 @@ impl Stage {
             env.push(("PORTAL_SECONDS".to_owned(), FAULT_SECONDS.to_string()));
         }
         let options = Options {
-            stack: scenario.stack,
-            worker_class: scenario.class.clone(),
             workers: scenario.workers,
             threads: scenario.threads,
             timeout_s: Some(60),
-            port: 0,
-            nginx: false,
-            unix_socket: false,
-            dir: dir.to_owned(),
             env,
             wait: !kind.boot_slow,
+            ..Options::of(scenario.stack, &scenario.class, dir)
         };
         let portal = Portal::up(&options, progress)?;
         let stage = Self {
