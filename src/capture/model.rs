@@ -506,6 +506,28 @@ pub struct ThreadSample {
     pub collecting: Option<bool>,
 }
 
+impl ThreadSample {
+    /// What a thread does, before anything else is known of it.
+    #[must_use]
+    pub const fn of(pid: i32, tid: i32, doing: Doing) -> Self {
+        Self {
+            pid,
+            tid,
+            run_ns: 0,
+            delay_ns: 0,
+            slices: 0,
+            doing,
+            state: None,
+            wchan: None,
+            fds: Vec::new(),
+            stack: None,
+            holds_gil: None,
+            still: None,
+            collecting: None,
+        }
+    }
+}
+
 /// What `/proc/PID/task/TID/syscall` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -21,21 +21,7 @@ fn rolling(window_s: u64) -> Rolling {
 }
 
 fn sample(pid: i32, run_ns: u64, doing: Doing) -> ThreadSample {
-    ThreadSample {
-        pid,
-        tid: pid,
-        run_ns,
-        delay_ns: 0,
-        slices: run_ns,
-        doing,
-        state: None,
-        wchan: None,
-        fds: Vec::new(),
-        stack: None,
-        holds_gil: None,
-        still: None,
-        collecting: None,
-    }
+    ThreadSample { run_ns, slices: run_ns, ..ThreadSample::of(pid, pid, doing) }
 }
 
 fn tick(at_ns: u64, samples: Vec<ThreadSample>) -> Record {

@@ -56,19 +56,13 @@ fn header() -> Header {
 
 fn tick(at_ns: u64) -> Record {
     let sample = |tid, doing| ThreadSample {
-        pid: 42,
-        tid,
         run_ns: at_ns,
         delay_ns: 5,
         slices: 9,
-        doing,
         state: Some('S'),
         wchan: Some(0),
-        fds: Vec::new(),
         stack: Some(0),
-        holds_gil: None,
-        still: None,
-        collecting: None,
+        ..ThreadSample::of(42, tid, doing)
     };
     let samples = vec![
         sample(42, Doing::Syscall(-1, [u64::MAX, 1, 2, 3, 4, 5])),

@@ -173,19 +173,10 @@ mod tests {
         profile.stacks = vec![((0..stack.len() as u32).collect(), true)];
         profile.tick(10_000_000);
         let sample = ThreadSample {
-            pid: 7,
-            tid: 7,
-            run_ns: 0,
-            delay_ns: 0,
             slices: 1,
-            doing,
             state: (doing != Doing::Running).then_some('S'),
-            wchan: None,
-            fds: Vec::new(),
             stack: (!stack.is_empty()).then_some(0),
-            holds_gil: None,
-            still: None,
-            collecting: None,
+            ..ThreadSample::of(7, 7, doing)
         };
         profile.thread(&sample, false, false);
         meanings(&profile)[0]

@@ -4,19 +4,12 @@ use super::*;
 
 fn sample(tid: i32, doing: Doing, stack: Option<u32>, run_ns: u64, delay_ns: u64) -> ThreadSample {
     ThreadSample {
-        pid: 1,
-        tid,
         run_ns,
         delay_ns,
         slices: 1,
-        doing,
         state: (doing != Doing::Running).then_some('S'),
-        wchan: None,
-        fds: Vec::new(),
         stack,
-        holds_gil: None,
-        still: None,
-        collecting: None,
+        ..ThreadSample::of(1, tid, doing)
     }
 }
 

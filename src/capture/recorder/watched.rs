@@ -272,21 +272,8 @@ impl Watched {
             return;
         }
         thread.whole = true;
-        let mut sample = ThreadSample {
-            pid: self.facts.pid,
-            tid,
-            run_ns,
-            delay_ns,
-            slices,
-            doing,
-            state: None,
-            wchan: None,
-            fds: Vec::new(),
-            stack: None,
-            holds_gil: None,
-            still: None,
-            collecting: None,
-        };
+        let mut sample =
+            ThreadSample { run_ns, delay_ns, slices, ..ThreadSample::of(self.facts.pid, tid, doing) };
         if doing != Doing::Running {
             let wchan = thread.files.wchan(context.buffer).ok().flatten();
             let interruptible = wchan.is_some_and(is_interruptible);

@@ -73,19 +73,12 @@ pub fn recording_of(function: &str, file: &str) -> Profile {
 
 fn sample(pid: i32, tid: i32, look: u64, doing: Doing, stack: Option<u32>) -> ThreadSample {
     ThreadSample {
-        pid,
-        tid,
         run_ns: look * 8 * MS,
         delay_ns: look * 2 * MS,
         slices: look,
-        doing,
         state: (doing != Doing::Running).then_some('S'),
-        wchan: None,
-        fds: Vec::new(),
         stack,
-        holds_gil: None,
-        still: None,
-        collecting: None,
+        ..ThreadSample::of(pid, tid, doing)
     }
 }
 
