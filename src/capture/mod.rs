@@ -25,4 +25,6 @@ pub mod traced;
 pub mod writer;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use crate::capture::model::{
     CgroupSample, Doing, HostSample, Role, Socket, ThreadCounters, ThreadSample, Tick,
 };
 use crate::capture::reader;
+use crate::capture::samples;
 use crate::diagnose::diagnose;
 use crate::diagnose::ladder::code_name;
-use crate::report::samples;
 
 const S: u64 = 1_000_000_000;
 

@@ -279,7 +279,7 @@ pub fn advise(situation: &Situation<'_>) -> Vec<Advice> {
 mod tests {
     use super::*;
     use crate::capture::model::Package;
-    use crate::report::samples;
+    use crate::capture::samples;
 
     fn evidence() -> Vec<Evidence> {
         vec![Evidence {

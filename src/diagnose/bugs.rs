@@ -109,7 +109,7 @@ fn numbers(version: &str) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples;
+    use crate::capture::samples;
 
     fn known(package: &str, version: &str, class: WorkerClass) -> Vec<&'static str> {
         let mut server = samples::capture(1).header.server;

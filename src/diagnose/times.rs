@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::capture::model::{Doing, ThreadSample};
     use crate::capture::profile::{ParkedGroup, ProfileHeader};
-    use crate::report::samples;
+    use crate::capture::samples;
 
     const EPOLL_WAIT: i64 = 232;
     const RECVFROM: i64 = 45;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
-use crate::report::samples::ARBITER;
+use crate::capture::samples::ARBITER;
 use crate::tui::press;
 use crate::tui::samples::{SECOND, app, snapshot};
 

@@ -94,7 +94,7 @@ fn what_it_sleeps_in_is_told_apart() {
 #[test]
 fn parked_greenlets_stand_for_the_time_since_they_were_counted() {
     let mut profile = profile();
-    let facts = crate::report::samples::process(1);
+    let facts = crate::capture::samples::process(1);
     profile.process(&facts, 500 * MS);
     let group = |count| ParkedGroup { who: Who::Greenlets, ready: false, stack: Stack::Kept(0), count };
     profile.parked(1, 1_000 * MS, Some(&[group(3)]));
@@ -111,7 +111,7 @@ fn parked_greenlets_stand_for_the_time_since_they_were_counted() {
 fn who_was_not_counted_for_longest_comes_first() {
     let mut profile = profile();
     for pid in 1..=3 {
-        profile.process(&crate::report::samples::process(pid), 0);
+        profile.process(&crate::capture::samples::process(pid), 0);
     }
     profile.parked(1, 20, Some(&[]));
     profile.parked(3, 10, Some(&[]));
@@ -167,7 +167,7 @@ fn a_stack_beyond_those_that_are_kept_is_another_one() {
 #[test]
 fn a_worker_that_takes_a_number_again_is_another_one() {
     let mut profile = profile();
-    let facts = crate::report::samples::process(1);
+    let facts = crate::capture::samples::process(1);
     profile.process(&facts, 0);
     profile.process(&facts, 10);
     profile.process(&ProcessFacts { start_time_ticks: facts.start_time_ticks + 1, ..facts }, 20);

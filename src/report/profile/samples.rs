@@ -2,8 +2,8 @@
 
 use crate::capture::model::{Doing, Frame, Role, ThreadSample};
 use crate::capture::profile::{ParkedGroup, Profile, ProfileHeader, Stack, Who};
+use crate::capture::samples::{capture, process};
 use crate::diagnose::times;
-use crate::report::samples::{capture, process};
 
 use super::{By, Mode, ProfileForm, Selection};
 
