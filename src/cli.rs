@@ -3,26 +3,34 @@
 //! What was typed is kept apart from what it means: a selector is not looked up and a file not opened here.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::capture::model::Level;
-use crate::duration;
-use crate::report::exit::FailOn;
 use crate::report::style::ColorWhen;
 
 mod compare;
+mod diagnose;
 mod diff;
+mod doctor;
+mod dump;
 mod merge;
-
-pub use compare::PortalCompareArgs;
-pub use diff::{DiffArgs, SummaryFormat};
-pub use merge::MergeArgs;
+mod portal;
 mod record;
+mod top;
 mod trace;
 
+pub use compare::PortalCompareArgs;
+pub use diagnose::{DiagnoseArgs, DiagnoseLevel, ReportFormat};
+pub use diff::{DiffArgs, SummaryFormat};
+pub use doctor::{DoctorArgs, DoctorFormat};
+pub use dump::{DumpArgs, DumpFormat};
+pub use merge::MergeArgs;
+pub use portal::{
+    PortalAction, PortalDownArgs, PortalFaultsArgs, PortalUpArgs, PortalValidateArgs, SetArg, StackArg,
+};
 pub use record::{ByArg, ModeArg, RecordArgs, RecordFormat};
+pub use top::TopArgs;
 pub use trace::{TraceArgs, TraceFormat};
 
 /// Says what is wrong with each worker of a running server, without stopping it
@@ -275,156 +283,6 @@ pub struct LiveArgs {
     pub name: Option<String>,
 }
 
-/// Options of `diagnose`.
-#[derive(Debug, Clone, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
-pub struct DiagnoseArgs {
-    /// Which server to look at.
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// How long to look: 3s, 500ms, 1m
-    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
-    pub duration: Duration,
-    /// How far an undecided look may go on
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
-    pub max_duration: Duration,
-    /// Samples per second
-    #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
-    pub rate: u32,
-    /// The most that is done: proc, memory, or burst (which stops it, for 50 ms at most)
-    #[arg(long, value_enum, default_value_t = DiagnoseLevel::Memory, hide_possible_values = true, hide_default_value = true)]
-    pub level: DiagnoseLevel,
-    /// Look at this process of the server only
-    #[arg(long, value_name = "PID", value_parser = parse_pid)]
-    pub only: Option<i32>,
-    /// Form: text (default), json, ndjson, markdown, github, junit, sarif, html
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text, hide_possible_values = true, hide_default_value = true)]
-    pub format: ReportFormat,
-    /// Write the report to a file (`-` for standard output)
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Keep what was seen, to be replayed anywhere
-    #[arg(long, value_name = "CAPTURE", conflicts_with = "replay")]
-    pub save: Option<PathBuf>,
-    /// Exit code 1 for: warning, critical (default), never or verdicts (a,b)
-    #[arg(long, value_name = "WHAT", default_value = "critical", hide_default_value = true)]
-    pub fail_on: FailOn,
-    /// Colour: auto (respects `NO_COLOR`), always or never
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto, hide_possible_values = true)]
-    pub color: ColorArg,
-    /// Show passwords and keys in command lines
-    #[arg(long)]
-    pub show_values: bool,
-    /// Pseudonyms for hosts, peers, homes, sockets and arguments
-    #[arg(long, conflicts_with = "show_values")]
-    pub redact: bool,
-    /// Say the verdicts only
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Also say where the time went, thread by thread
-    #[arg(short, long)]
-    pub verbose: bool,
-}
-
-/// Options of `dump`.
-#[derive(Debug, Clone, Args)]
-pub struct DumpArgs {
-    /// Which server to look at.
-    #[command(flatten)]
-    pub target: LiveArgs,
-    /// Look at this process of the server only
-    #[arg(long, value_name = "PID", value_parser = parse_pid)]
-    pub only: Option<i32>,
-    /// Show the local variables of each frame, as short texts
-    #[arg(long)]
-    pub locals: bool,
-    /// Show native and kernel frames of sleeping threads, joined with those of Python
-    #[arg(long)]
-    pub native: bool,
-    /// Form of the answer
-    #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
-    pub format: DumpFormat,
-    /// Write it to a file (`-` for standard output)
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// When to colour (`NO_COLOR` is respected)
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
-    pub color: ColorArg,
-    /// Show passwords and keys in command lines and local variables
-    #[arg(long)]
-    pub show_values: bool,
-}
-
-/// Form of a dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DumpFormat {
-    /// For people
-    Text,
-    /// For programs: the document that schema/dump-v1.json describes
-    Json,
-}
-
-/// Options of `doctor`.
-#[derive(Debug, Clone, Args)]
-pub struct DoctorArgs {
-    /// Process to try everything on
-    #[arg(value_name = "PID", value_parser = parse_pid)]
-    pub pid: Option<i32>,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = DoctorFormat::Text)]
-    pub format: DoctorFormat,
-    /// When to colour (`NO_COLOR` is respected)
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
-    pub color: ColorArg,
-}
-
-/// Form of what `doctor` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DoctorFormat {
-    /// For people
-    Text,
-    /// For programs: the document that schema/doctor-v1.json describes
-    Json,
-}
-
-/// Options of `top`.
-#[derive(Debug, Clone, Args)]
-pub struct TopArgs {
-    /// Which server to look at.
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// Look at this process of the server only
-    #[arg(long, value_name = "PID", value_parser = parse_pid)]
-    pub only: Option<i32>,
-    /// Samples per second
-    #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(10..=1000))]
-    pub rate: u32,
-    /// Time that each verdict is about
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse)]
-    pub window: Duration,
-    /// Pictures per second, at most
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=30))]
-    pub fps: u32,
-    /// The most that is done to the target; neither level stops it
-    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
-    pub level: LevelArg,
-    /// When to colour (`NO_COLOR` is respected)
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorArg::Auto)]
-    pub color: ColorArg,
-    /// Use ASCII only
-    #[arg(long)]
-    pub ascii: bool,
-    /// Show passwords and keys in command lines
-    #[arg(long)]
-    pub show_values: bool,
-    /// Write one picture of the view (SVG) instead of showing it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["pid", "port", "name"])]
-    pub picture: Option<PathBuf>,
-    /// Size of that picture in columns and lines
-    #[arg(long, value_name = "WxH", default_value = "100x28", value_parser = parse_size)]
-    pub size: (u16, u16),
-}
-
 /// The most that a look may do to its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LevelArg {
@@ -441,48 +299,6 @@ impl From<LevelArg> for Level {
             LevelArg::Memory => Self::Memory,
         }
     }
-}
-
-/// The most that a diagnosis may do to its target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DiagnoseLevel {
-    /// Read kernel files only: processor time and queues, no stacks
-    Proc,
-    /// Also read the target's memory: stacks
-    Memory,
-    /// Also stop threads that spin, where that firms up the verdict: once, 50 ms and 200 stops at most
-    Burst,
-}
-
-impl From<DiagnoseLevel> for Level {
-    fn from(level: DiagnoseLevel) -> Self {
-        match level {
-            DiagnoseLevel::Proc => Self::Proc,
-            DiagnoseLevel::Memory => Self::Memory,
-            DiagnoseLevel::Burst => Self::Burst,
-        }
-    }
-}
-
-/// Form of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    /// For people
-    Text,
-    /// For programs: the document that schema/report-v1.json describes
-    Json,
-    /// The same as a JSON object for each line: schema/ndjson-v1.json
-    Ndjson,
-    /// For a comment on a pull request
-    Markdown,
-    /// Annotations of a GitHub workflow
-    Github,
-    /// A test for each process as XML, for GitLab, Jenkins and others
-    Junit,
-    /// SARIF 2.1.0, for code scanning
-    Sarif,
-    /// A page for a browser, in one file
-    Html,
 }
 
 /// Form of an answer.
@@ -513,172 +329,6 @@ impl From<ColorArg> for ColorWhen {
             ColorArg::Never => Self::Never,
         }
     }
-}
-
-/// What to do with the reference portal.
-#[derive(Debug, Clone, Subcommand)]
-pub enum PortalAction {
-    /// Bring it up
-    #[command(
-        max_term_width = 100,
-        after_help = "\
-Examples:
-  stallscope portal up                                     four workers that are well
-  stallscope portal up --worker-class gevent --fault spin_watcher
-  stallscope portal up --stack period --workers 2 --port 8080 --no-nginx"
-    )]
-    Up(PortalUpArgs),
-    /// Take it down
-    #[command(max_term_width = 100, after_help = "Examples:\n  stallscope portal down")]
-    Down(PortalDownArgs),
-    /// List its faults and the verdict that each must get
-    #[command(
-        max_term_width = 100,
-        after_help = "Examples:\n  stallscope portal faults\n  stallscope portal faults --format json"
-    )]
-    Faults(PortalFaultsArgs),
-    /// The story: a server under its fault, then the same with other workers, and what changed
-    ///
-    /// Brings up one worker of the first class under the fault, loads and looks; then the same with the second class, the
-    /// same requests and the same load; then shows the two reports side by side, with throughput and latency.
-    #[command(
-        max_term_width = 100,
-        after_help = "\
-Examples:
-  stallscope portal compare                        gevent under its fault, then gthread
-  stallscope portal compare block_upstream
-  stallscope portal compare cpu_python --before gevent --after sync --format markdown
-
-Exit status: 0 not worse, 1 worse, 2 wrong usage, 3 a server could not be brought up or looked at,
-130/143 interrupted"
-    )]
-    Compare(PortalCompareArgs),
-    /// Prove the verdicts: run labelled scenarios, look at each, and score what is said
-    ///
-    /// Each scenario brings up a server with a known fault or with none, waits until the fault shows, looks as
-    /// `diagnose` does, and compares. What is said of it stands beside what simpler methods say of the same captures.
-    /// With --replay kept captures are judged in the place of processes.
-    #[command(
-        max_term_width = 100,
-        after_help = "\
-Examples:
-  stallscope portal validate --quick               the small matrix, under four minutes
-  stallscope portal validate --repeats 5 --keep captures -o validation.json --format json
-  stallscope portal validate --only gevent-spin    some of the scenarios
-  stallscope portal validate --replay captures     judge kept captures again, without a process
-  stallscope portal validate --list
-
-Exit status: 0 the goals hold, 1 they do not, 2 wrong usage, 3 nothing could be run, 130/143 interrupted"
-    )]
-    Validate(PortalValidateArgs),
-}
-
-/// Software that the portal runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StackArg {
-    /// The versions of the time of the story
-    Period,
-    /// Today's versions
-    Modern,
-    /// What is installed, nothing fetched
-    Builtin,
-}
-
-/// Options of `portal up`.
-#[derive(Debug, Clone, Args)]
-pub struct PortalUpArgs {
-    /// Software that it runs on
-    #[arg(long, value_enum, value_name = "STACK", default_value_t = StackArg::Modern)]
-    pub stack: StackArg,
-    /// gunicorn's worker class
-    #[arg(long, value_name = "CLASS", default_value = "gevent")]
-    pub worker_class: String,
-    /// Number of workers
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=64))]
-    pub workers: u32,
-    /// Threads of each worker
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=256))]
-    pub threads: Option<u32>,
-    /// gunicorn's worker timeout, seconds; 0 switches it off
-    #[arg(long, value_name = "SECONDS")]
-    pub timeout: Option<u64>,
-    /// Port to listen on; a free one if not given
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
-    /// Without nginx in front
-    #[arg(long)]
-    pub no_nginx: bool,
-    /// Folder for its files
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Fault to bring it up with
-    #[arg(long, value_name = "NAME")]
-    pub fault: Option<String>,
-    /// Form of the answer
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-}
-
-/// Options of `portal down`.
-#[derive(Debug, Clone, Args)]
-pub struct PortalDownArgs {
-    /// Folder of its files
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-}
-
-/// Options of `portal faults`.
-#[derive(Debug, Clone, Args)]
-pub struct PortalFaultsArgs {
-    /// Form of the list
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-}
-
-/// Options of `portal validate`.
-#[derive(Debug, Clone, Args)]
-pub struct PortalValidateArgs {
-    /// The small matrix, once each
-    #[arg(long)]
-    pub quick: bool,
-    /// How often each scenario is run
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=100), conflicts_with = "quick")]
-    pub repeats: u32,
-    /// Scenarios whose id contains this (`*` stands for anything)
-    #[arg(long, value_name = "PATTERN")]
-    pub only: Option<String>,
-    /// Which scenarios: those the rules were made with, those they have never seen, or all
-    #[arg(long, value_enum, value_name = "SET", default_value_t = SetArg::All)]
-    pub set: SetArg,
-    /// The most that is done to the target; neither level stops it
-    #[arg(long, value_enum, default_value_t = LevelArg::Memory)]
-    pub level: LevelArg,
-    /// List the scenarios, run none
-    #[arg(long, conflicts_with_all = ["replay", "keep"])]
-    pub list: bool,
-    /// Judge kept captures in the place of processes
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["keep", "repeats"])]
-    pub replay: Option<PathBuf>,
-    /// Keep the captures in a folder
-    #[arg(long, value_name = "DIR")]
-    pub keep: Option<PathBuf>,
-    /// Form of the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-    /// Write the report to a file (`-` for standard output)
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// Which scenarios.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SetArg {
-    /// Those the rules were made with
-    Tune,
-    /// Those the rules have never seen
-    HeldOut,
-    /// All
-    All,
 }
 
 /// Options of `demo`.
@@ -723,13 +373,6 @@ fn parse_pid(text: &str) -> Result<i32, String> {
         Ok(pid) if pid > 0 => Ok(pid),
         _ => Err("neither a process id nor a verb".into()),
     }
-}
-
-/// Columns and lines: `100x28`.
-fn parse_size(text: &str) -> Result<(u16, u16), String> {
-    let size = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
-    size.filter(|(w, h)| (1..=500).contains(w) && (1..=200).contains(h))
-        .ok_or_else(|| "not a size such as 100x28, at most 500x200".into())
 }
 
 #[cfg(test)]

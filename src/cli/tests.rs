@@ -1,10 +1,13 @@
 //! What can be typed, what cannot, and whether the help fits a screen.
 
+use std::time::Duration;
+
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::*;
 use crate::diagnose::model::Severity;
+use crate::report::exit::FailOn;
 
 /// Lines of the smallest screen that a help text must fit.
 const SCREEN_LINES: usize = 50;
