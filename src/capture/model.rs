@@ -8,6 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use super::burst::Burst;
 
+mod facts;
+mod kernel;
+
+pub use facts::{
+    HostFacts, LoopKind, Package, ProcessFacts, PythonFacts, Role, ServerFacts, ServerKind, TargetFacts,
+    WorkerClass,
+};
+pub use kernel::{
+    CgroupSample, Descriptor, EpollEntry, HostSample, Socket, SocketFamily, SocketState, TcpCounters,
+    ThreadCounters,
+};
+
 /// Version of the capture format. The major number changes when an old reader would misread a new file.
 pub const CAPTURE_VERSION: &str = "1.3";
 
@@ -57,124 +69,6 @@ pub enum Level {
     Memory,
     /// Also one bounded burst of ptrace stops.
     Burst,
-}
-
-/// The machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostFacts {
-    /// Node name.
-    pub hostname: String,
-    /// Kernel release.
-    pub kernel: String,
-    /// Machine architecture as the kernel names it.
-    pub arch: String,
-    /// Online processors.
-    pub cpus: u32,
-    /// Boot identity, which makes start times comparable.
-    pub boot_id: String,
-    /// Clock ticks per second of the times in `stat`.
-    pub ticks_per_s: u64,
-}
-
-/// What the user pointed at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct TargetFacts {
-    /// The process id, in the namespace of the tool.
-    pub pid: i32,
-    /// Start time in clock ticks since boot: with the pid, the identity of the process.
-    pub start_time_ticks: u64,
-    /// Its command line.
-    pub cmdline: Vec<String>,
-    /// Its executable, if readable.
-    pub exe: Option<String>,
-    /// Its control group path, if readable.
-    pub cgroup: Option<String>,
-    /// Its container, if the control group names one.
-    pub container_id: Option<String>,
-    /// How it was selected: `pid`, `port 8000`, `name gunicorn`.
-    pub selected_by: String,
-}
-
-/// The server that the target belongs to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServerFacts {
-    /// What kind of server it is.
-    pub kind: ServerKind,
-    /// Its version, where the installation tells.
-    pub version: Option<String>,
-    /// Worker class of most workers.
-    pub worker_class: Option<WorkerClass>,
-    /// Listening addresses.
-    pub listen: Vec<String>,
-    /// Configured number of workers.
-    pub workers_configured: Option<u32>,
-    /// Configured number of threads of each worker.
-    pub threads_configured: Option<u32>,
-    /// Configured worker timeout. Zero means that it is switched off.
-    pub timeout_s: Option<u64>,
-    /// Requests after which a worker is replaced, where the command line says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_requests: Option<u32>,
-    /// Installed packages of which something is loaded, as far as versions of them matter.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub packages: Vec<Package>,
-}
-
-/// An installed package of which something is loaded.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Package {
-    /// Name of the distribution, normalised: lower case, `-` between words.
-    pub name: String,
-    /// Its version, as the name of its folder tells.
-    pub version: String,
-}
-
-/// Kinds of server that are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerKind {
-    /// gunicorn, any version.
-    Gunicorn,
-    /// uvicorn without gunicorn.
-    Uvicorn,
-    /// Any other process with an event loop.
-    Loop,
-    /// Any other process.
-    Process,
-}
-
-/// How a worker does its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerClass {
-    /// One request at a time.
-    Sync,
-    /// An accepting main thread and a pool of threads.
-    Gthread,
-    /// gevent's hub on libev or libuv.
-    Gevent,
-    /// eventlet's hub.
-    Eventlet,
-    /// tornado's loop.
-    Tornado,
-    /// asyncio or uvloop under gunicorn.
-    Uvicorn,
-    /// gunicorn's own ASGI worker.
-    Asgi,
-    /// asyncio or uvloop without gunicorn.
-    Asyncio,
-}
-
-/// What a process is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Supervises workers and serves nothing itself.
-    Arbiter,
-    /// Serves requests.
-    Worker,
-    /// Anything else.
-    Process,
 }
 
 /// One observation. Each variant is one source at one instant.
@@ -378,78 +272,6 @@ pub enum WaitingKind {
     Asyncio,
 }
 
-/// A process as first seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProcessFacts {
-    /// When it was first seen.
-    pub at_ns: u64,
-    /// Process id in the namespace of the tool.
-    pub pid: i32,
-    /// Process id in its own innermost namespace.
-    pub ns_pid: i32,
-    /// Parent.
-    pub ppid: i32,
-    /// Start time in clock ticks since boot.
-    pub start_time_ticks: u64,
-    /// How old it was when first seen.
-    pub age_ms: u64,
-    /// Its `comm`.
-    pub name: String,
-    /// Its command line.
-    pub cmdline: Vec<String>,
-    /// Arbiter, worker or neither.
-    pub role: Role,
-    /// How it does its work, if known.
-    pub worker_class: Option<WorkerClass>,
-    /// What the worker class was recognised by, in words.
-    pub recognised_by: String,
-    /// Its Python, if it has one that can be read.
-    pub python: Option<PythonFacts>,
-    /// Process that traces it (0: nobody).
-    pub tracer_pid: i32,
-    /// Thread that runs the event loop or accepts requests.
-    pub loop_tid: i32,
-    /// Event-loop library, as far as mapped files tell.
-    pub loop_kind: LoopKind,
-    /// Listening ports and unix paths it holds.
-    pub listen: Vec<String>,
-    /// Control group path of the `cpu` controller.
-    pub cgroup: Option<String>,
-    /// Network namespace (inode), to know whose sockets can be seen.
-    pub net_ns: Option<u64>,
-    /// Soft limit of open descriptors.
-    pub fd_limit: Option<u64>,
-}
-
-/// Libraries that run event loops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LoopKind {
-    /// libev (gevent's default).
-    Libev,
-    /// libuv (uvloop, gevent's alternative).
-    Libuv,
-    /// asyncio's own loop.
-    Asyncio,
-    /// A plain selector loop (gthread, sync).
-    Selectors,
-    /// No loop.
-    None,
-}
-
-/// The interpreter of a process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PythonFacts {
-    /// `3.13.0`; that of a free-threaded build ends in `t`.
-    pub version: String,
-    /// `cpython`.
-    pub implementation: String,
-    /// Start of the interpreter's static state: futexes inside it are the GIL's.
-    pub runtime_start: u64,
-    /// End of it; the same as its start where the interpreter runs without the GIL.
-    pub runtime_end: u64,
-}
-
 /// A Python function at a line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
@@ -540,167 +362,6 @@ pub enum Doing {
     Elsewhere,
     /// Not permitted or gone.
     Unreadable,
-}
-
-/// Exact counters of a thread.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ThreadCounters {
-    /// Thread.
-    pub tid: i32,
-    /// Its `comm`.
-    pub name: String,
-    /// State letter.
-    pub state: char,
-    /// User time.
-    pub utime_ticks: u64,
-    /// System time.
-    pub stime_ticks: u64,
-    /// Time on a processor; `None` when the kernel keeps no `schedstat`.
-    pub run_ns: Option<u64>,
-    /// Time in a run queue.
-    pub delay_ns: Option<u64>,
-    /// Times put on a processor.
-    pub slices: Option<u64>,
-    /// Voluntary context switches.
-    pub voluntary_switches: u64,
-    /// Involuntary context switches.
-    pub involuntary_switches: u64,
-    /// Time spent waiting for block devices, where the kernel accounts for it.
-    pub blkio_ticks: u64,
-}
-
-/// An open descriptor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Descriptor {
-    /// Its number.
-    pub fd: i32,
-    /// What the link in `/proc/PID/fd` says: `socket:[123]`, `pipe:[5]`, a path.
-    pub link: String,
-    /// Inode of a socket or pipe.
-    pub inode: Option<u64>,
-}
-
-/// One thing that an epoll descriptor watches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EpollEntry {
-    /// Descriptor number at the time of registration.
-    pub fd: i32,
-    /// Watched events (`EPOLL*` bits).
-    pub events: u32,
-    /// The word the application attached.
-    pub data: u64,
-    /// Inode of the watched file, where the kernel tells.
-    pub inode: Option<u64>,
-}
-
-/// A socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Socket {
-    /// Its inode, by which descriptors find it. 0 for one that is not accepted yet.
-    pub inode: u64,
-    /// Protocol family.
-    pub family: SocketFamily,
-    /// State.
-    pub state: SocketState,
-    /// Local address or path.
-    pub local: String,
-    /// Remote address or path; empty when there is none.
-    pub remote: String,
-    /// Local port, 0 for unix sockets.
-    pub local_port: u16,
-    /// Remote port, 0 for unix sockets.
-    pub remote_port: u16,
-    /// Bytes received and not read; for a listener, connections not accepted.
-    pub receive_queue: u64,
-    /// Bytes sent and not acknowledged; for a listener, the backlog.
-    pub send_queue: u64,
-    /// Counters of a TCP connection, where the kernel's socket diagnosis may be asked.
-    pub tcp: Option<TcpCounters>,
-}
-
-/// Protocol families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SocketFamily {
-    /// TCP over IPv4 or IPv6.
-    Tcp,
-    /// UDP over IPv4 or IPv6.
-    Udp,
-    /// Unix domain.
-    Unix,
-}
-
-/// Socket states that matter here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SocketState {
-    /// Accepts connections.
-    Listen,
-    /// Connected.
-    Established,
-    /// Connecting.
-    Connecting,
-    /// The peer has closed and we have not.
-    CloseWait,
-    /// Any other.
-    Other,
-}
-
-/// Counters of a TCP connection (`tcp_info`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TcpCounters {
-    /// Payload received.
-    pub bytes_received: u64,
-    /// Payload sent and acknowledged.
-    pub bytes_acked: u64,
-    /// Since data last arrived.
-    pub last_data_recv_ms: u32,
-    /// Since data was last sent.
-    pub last_data_sent_ms: u32,
-}
-
-/// Bandwidth control of one control group at one instant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CgroupSample {
-    /// When it was read.
-    pub at_ns: u64,
-    /// Path below the controller's mount point, as the target sees it.
-    pub path: String,
-    /// 1 or 2.
-    pub version: u8,
-    /// Processes of the server inside it.
-    pub pids: Vec<i32>,
-    /// Quota per period, `None` when unlimited.
-    pub quota_us: Option<u64>,
-    /// Period.
-    pub period_us: u64,
-    /// Periods so far.
-    pub nr_periods: u64,
-    /// Periods in which it ran out of quota.
-    pub nr_throttled: u64,
-    /// Time its processors were held back, summed over processors.
-    pub throttled_ns: u64,
-    /// Whether the group is frozen.
-    pub frozen: bool,
-}
-
-/// The machine's processors and pressure at one instant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostSample {
-    /// When it was read.
-    pub at_ns: u64,
-    /// Idle and I/O-wait time of all processors, ticks.
-    pub idle_ticks: u64,
-    /// All time of all processors, ticks.
-    pub total_ticks: u64,
-    /// Time stolen by the hypervisor, ticks.
-    pub steal_ticks: u64,
-    /// Pressure: time in which some task waited for a processor.
-    pub psi_cpu_some_us: Option<u64>,
-    /// Pressure: time in which some task waited for I/O.
-    pub psi_io_some_us: Option<u64>,
-    /// `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`: grows when the machine was suspended.
-    pub suspended_ns: u64,
 }
 
 /// How the reason of a blind spot begins that the kernel's refusal has made.
