@@ -10,7 +10,7 @@ use super::page::{Cell, Fit, Page};
 use super::style::{Style, Tone};
 use super::verbose;
 use super::word;
-use super::words::{Paths, band, count, culprit, loud, number, percent};
+use super::words::{Paths, band, count, culprit, loud, number, percent, plural};
 use crate::capture::model::Role;
 use crate::diagnose::model::{Advice, Evidence, Severity};
 
@@ -84,9 +84,9 @@ fn server(page: &mut Page, report: &Report) {
     let workers = report.processes.iter().filter(|process| process.role == Role::Worker).count();
     facts.push(match server.workers_configured {
         Some(configured) if configured as usize != workers => {
-            format!("{}, {configured} configured", of_workers(workers))
+            format!("{}, {configured} configured", plural(workers as u64, "worker"))
         }
-        _ => of_workers(workers),
+        _ => plural(workers as u64, "worker"),
     });
     facts.extend(server.timeout_s.map(|timeout| format!("timeout {timeout} s")));
     facts.push(server.listen.join(" "));
@@ -102,10 +102,6 @@ fn server(page: &mut Page, report: &Report) {
         });
         page.line(column + 2, Tone::Plain, &format!("accept queue: at most {}{room}{share}", count(max)));
     }
-}
-
-fn of_workers(workers: usize) -> String {
-    if workers == 1 { "1 worker".into() } else { format!("{workers} workers") }
 }
 
 fn processes(page: &mut Page, processes: &[Process]) {

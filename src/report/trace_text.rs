@@ -9,7 +9,7 @@ use super::page::{Fit, Page};
 use super::style::{Style, Tone};
 use super::trace::{BurstCost, DescriptorUse, TraceDocument, TraceProcess, TraceThread};
 use super::word;
-use super::words::{count, name, number};
+use super::words::{count, name, number, plural};
 use crate::capture::burst::{End, Woken};
 use crate::trace::calls::Call;
 use crate::trace::fold::{Run, Step, fold};
@@ -312,10 +312,6 @@ fn time(ns: u64) -> String {
 fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
     // Writing into memory cannot fail.
     let _ = text.write_fmt(more);
-}
-
-fn plural(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{} {what}s", count(n)) }
 }
 
 #[cfg(test)]

@@ -69,6 +69,15 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// So many of something: `1 process`, `1,200 threads`.
+pub(crate) fn plural(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        _ if one.ends_with('s') => format!("{} {one}es", count(number)),
+        _ => format!("{} {one}s", count(number)),
+    }
+}
+
 /// A number as short as it can be told.
 pub(crate) fn number(value: f64) -> String {
     let rounded = (value * 1_000.0).round() / 1_000.0;

@@ -51,7 +51,7 @@ impl<'s> Profiler<'s> {
             max_stacks: super::interner::MAX_STACKS,
         };
         for watched in recorder.watched.values_mut() {
-            watched.trust_polls = true;
+            watched.profiled = true;
         }
         let alone = recorder.watched.len() == 1;
         let mut profiler = Self {
@@ -131,7 +131,7 @@ impl<'s> Profiler<'s> {
         self.recorder.recognise_late();
         let mut ended = Vec::new();
         for (pid, watched) in &mut self.recorder.watched {
-            watched.trust_polls = true;
+            watched.profiled = true;
             let mut context = Context {
                 arch: &self.recorder.arch,
                 interner: &mut self.recorder.interner,

@@ -71,9 +71,10 @@ pub struct Watched {
     same_pid_ns: bool,
     /// Whether its monotonic clock is ours: a time namespace may shift it.
     pub same_clock: bool,
-    /// Whether a sleep in the same poll, begun at the same place, is taken for the same stack whenever it is met. Else
-    /// that is so only while it is not the turn of its stack.
-    pub trust_polls: bool,
+    /// Whether it is recorded for where its time goes. A sleep in the same poll, begun at the same place, is then taken for
+    /// the same stack whenever it is met, and not only while it is not the turn of its stack; and nobody asks whether a
+    /// collector runs.
+    pub profiled: bool,
 }
 
 /// Whether a process is in our time namespace. A kernel without such namespaces has one clock.
@@ -101,7 +102,7 @@ impl Watched {
             next_other: 0,
             same_pid_ns,
             same_clock: same_clock(&member.dir),
-            trust_polls: false,
+            profiled: false,
         }
     }
 
@@ -260,7 +261,7 @@ impl Watched {
         // Loops come back to the same sleep many times a second: where the turn of its stack has not come, it is what it was.
         // One that goes on is read whole at the next tick, lest a stop be taken for it.
         let asleep_still = thread.last.as_ref().is_some_and(|last| last.slices == slices);
-        if (!stacks || self.trust_polls)
+        if (!stacks || self.profiled)
             && !asleep_still
             && let (Some(site), Some(before)) = (site, &thread.sleep)
             && same_poll(context.arch, doing, site, before)
@@ -308,7 +309,7 @@ impl Watched {
             sample.stack = stack;
             if running && stack.is_some() {
                 sample.still = python.stood_still(thread.ns_tid);
-                sample.collecting = python.collecting();
+                sample.collecting = if self.profiled { None } else { python.collecting() };
             }
         }
         thread.sleep = site.filter(|_| sample.stack.is_some()).map(|site| (sample.clone(), site));

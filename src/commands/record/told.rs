@@ -10,7 +10,7 @@ use crate::report::output::write_quietly;
 use crate::report::profile::Selection;
 use crate::report::profile::lines::Told;
 use crate::report::sanitize::{Charset, PROSE_COLUMNS, escape};
-use crate::report::words::{count, name};
+use crate::report::words::{count, name, plural};
 
 /// Time between two lines on a terminal.
 const SHOW_NS: u64 = 250_000_000;
@@ -59,9 +59,6 @@ fn text(profile: &Profile, selection: Selection, path: Option<&Path>) -> String 
     let told = Told::new(profile, &meanings, selection);
     let totals = &profile.totals;
     let seconds = |ns: u64| format!("{:.1} s", ns as f64 / 1e9);
-    let number = |many: usize, one: &str, more: &str| {
-        format!("{} {}", count(many as u64), if many == 1 { one } else { more })
-    };
     let threads = {
         let mut all: Vec<Who> = profile.entries.iter().map(|entry| entry.key.who).collect();
         all.sort_unstable();
@@ -74,9 +71,9 @@ fn text(profile: &Profile, selection: Selection, path: Option<&Path>) -> String 
         told.title(),
         count(totals.samples),
         seconds(totals.at_ns),
-        number(threads, "thread", "threads"),
-        number(processes.max(1), "process", "processes"),
-        number(profile.stacks.len(), "stack", "stacks"),
+        plural(threads as u64, "thread"),
+        plural(processes.max(1) as u64, "process"),
+        plural(profile.stacks.len() as u64, "stack"),
     )];
     if let Some(path) = path.filter(|path| path.as_os_str() != "-") {
         let (path, all) = (name(&path.to_string_lossy()), seconds(told.total_ns()));
@@ -100,7 +97,7 @@ fn text(profile: &Profile, selection: Selection, path: Option<&Path>) -> String 
     if uncounted > 0 {
         note(format!(
             "greenlets and tasks of {} could not be counted; threads are all there",
-            number(uncounted, "process", "processes")
+            plural(uncounted as u64, "process")
         ));
     }
     for spot in &profile.blind {

@@ -4,7 +4,7 @@ use super::{Change, Comparison, Load, Measure, Side, Trouble, Unit};
 use crate::report::page::{Cell, Fit, Page};
 use crate::report::received::severity;
 use crate::report::style::{Style, Tone};
-use crate::report::words::{count, loud, number, percent};
+use crate::report::words::{count, loud, number, percent, plural};
 
 /// Widest name of a row.
 const NAME_COLUMNS: usize = 44;
@@ -80,7 +80,7 @@ pub(super) fn facts(side: &Side) -> String {
     let version = side.version.as_deref().unwrap_or_default();
     let mut facts = vec![format!("{} {version}", side.kind).trim_end().to_owned()];
     facts.extend(side.worker_class.clone());
-    facts.push(if side.workers == 1 { "1 worker".into() } else { format!("{} workers", side.workers) });
+    facts.push(plural(side.workers, "worker"));
     let seconds = side.duration_ms as f64 / 1_000.0;
     format!(
         "{} on {}, {}, {seconds:.1} s ({})",
@@ -218,7 +218,7 @@ pub(super) fn trouble(trouble: &Trouble) -> String {
         None => trouble.code.clone(),
     };
     let culprit = trouble.culprit.as_ref().map_or_else(String::new, |found| format!(": {found}"));
-    let processes = |n: u64| if n == 1 { "1 process".into() } else { format!("{n} processes") };
+    let processes = |n: u64| plural(n, "process");
     let whose = match (trouble.before, trouble.after) {
         (0, n) | (n, 0) => processes(n),
         (before, after) if before == after => processes(after),

@@ -4,7 +4,7 @@ use super::{Count, Fleet, Look, Shared};
 use crate::diagnose::model::Severity;
 use crate::report::page::{Cell, Fit, Page};
 use crate::report::style::{Style, Tone};
-use crate::report::words::{count, loud};
+use crate::report::words::{count, loud, plural};
 
 /// Hosts that are shown; the document has all.
 const LOOKS: usize = 30;
@@ -56,7 +56,6 @@ pub(super) fn sentence(fleet: &Fleet) -> String {
 
 /// What was taken in, in a line.
 pub(super) fn taken_in(fleet: &Fleet) -> String {
-    let many = |n: u64, one: &str| if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n)) };
     let missing = if fleet.missing.is_empty() {
         String::new()
     } else {
@@ -64,9 +63,9 @@ pub(super) fn taken_in(fleet: &Fleet) -> String {
     };
     format!(
         "{} of {}, {}{missing}",
-        many(fleet.reports, "report"),
-        many(fleet.hosts, "host"),
-        many(fleet.workers, "worker")
+        plural(fleet.reports, "report"),
+        plural(fleet.hosts, "host"),
+        plural(fleet.workers, "worker")
     )
 }
 
@@ -122,7 +121,7 @@ fn name(count: &Count) -> String {
 pub(super) fn troubles(look: &Look) -> String {
     let class = look.worker_class.as_deref().unwrap_or(&look.kind);
     let wrong: Vec<String> = look.troubles.iter().map(|t| format!("{} {}", t.count, t.code)).collect();
-    let workers = if look.workers == 1 { "1 worker".into() } else { format!("{} workers", look.workers) };
+    let workers = plural(look.workers, "worker");
     if wrong.is_empty() {
         format!("{class}, {workers}")
     } else {
@@ -154,8 +153,7 @@ fn looks(page: &mut Page, looks: &[Look]) {
 pub(super) fn held_up(item: &Shared) -> String {
     let more = item.hosts.saturating_sub(item.hostnames.len() as u64);
     let more = if more == 0 { String::new() } else { format!(" and {} more", count(more)) };
-    let processes =
-        if item.processes == 1 { "1 process".into() } else { format!("{} processes", count(item.processes)) };
+    let processes = plural(item.processes, "process");
     format!(
         "{processes} on {} hosts ({}{more}): {}",
         count(item.hosts),
@@ -181,7 +179,7 @@ fn shared(page: &mut Page, title: &str, shared: &[Shared]) {
 pub(super) fn version_lines(fleet: &Fleet) -> Vec<(String, String)> {
     let mut lines: Vec<(String, Vec<String>)> = Vec::new();
     for version in &fleet.versions {
-        let hosts = if version.hosts == 1 { "1 host".into() } else { format!("{} hosts", version.hosts) };
+        let hosts = plural(version.hosts, "host");
         let text = format!("{} ({hosts})", version.version);
         match lines.last_mut() {
             Some((of, versions)) if *of == version.of => versions.push(text),
@@ -212,7 +210,7 @@ fn blind_spots(page: &mut Page, fleet: &Fleet) {
     page.gap();
     page.line(0, Tone::Strong, "Not seen");
     for spot in fleet.blind_spots.iter().take(ROWS) {
-        let hosts = if spot.hosts == 1 { "1 host".into() } else { format!("{} hosts", count(spot.hosts)) };
+        let hosts = plural(spot.hosts, "host");
         let times = if spot.count == 1 { "once".into() } else { format!("{} times", count(spot.count)) };
         let text = format!("{}: {} ({times} on {hosts})", spot.what, spot.why);
         page.item(2, Tone::Plain, "-", 0, &text);
