@@ -26,10 +26,12 @@ pub const LOOP_ROOTS: &[Row] = &[
 pub const MACHINERY: &[Row] = &[
     ("selectors.py", &[]),
     ("asyncio/base_events.py", &[]),
+    ("asyncio/events.py", &["__init__", "__lt__", "cancel"]), // handles of calls to come; not `_run`, which calls them
     ("asyncio/runners.py", &[]),
     ("asyncio/unix_events.py", &[]),
     ("gevent/hub.py", &["run", "handle_error", "switch"]),
     ("eventlet/hubs/hub.py", &[]),
+    ("eventlet/hubs/timer.py", &["__init__", "__lt__", "schedule", "cancel"]), // not `__call__`
     ("eventlet/hubs/poll.py", &[]),
     ("eventlet/hubs/epolls.py", &[]),
     ("tornado/platform/asyncio.py", &["start"]),

@@ -5,8 +5,7 @@
 //! blocked; it may begin before the window, where the last beat tells so. Pure.
 
 use super::activity::{Activity, Reader};
-use super::known;
-use super::stack::Place;
+use super::stack::{Place, Stack};
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{ServerKind, WorkerClass};
 
@@ -54,7 +53,7 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
         stacks += u64::from(place.is_some());
         let activity = reader.meaning(sample.value, sample.at_ns).activity;
         // Giving way to the loop is as good a sign as the loop itself.
-        let yields = || reader.stack(sample.value).is_some_and(|s| s.innermost_in(known::YIELDS));
+        let yields = || reader.stack(sample.value).is_some_and(Stack::yields);
         let in_loop = activity == Activity::Runnable && (place == Some(Place::Loop) || yields());
         if activity == Activity::OwnPoller || in_loop {
             signs.push(sample.at_ns as i64);

@@ -106,6 +106,16 @@ impl<'a> Stack<'a> {
         self.frames.iter().take(self.above).any(|f| known::in_table(table, &f.file, &f.function))
     }
 
+    /// Whether it gives way to the loop: what goes on above the yield is the loop's own book-keeping.
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        let is = |table, f: &Frame| known::in_table(table, &f.file, &f.function);
+        let frames = self.frames.iter().take(self.above);
+        frames
+            .map_while(|f| (is(known::YIELDS, f) || is(known::MACHINERY, f)).then(|| is(known::YIELDS, f)))
+            .any(|yields| yields)
+    }
+
     /// Whether the innermost frame is in a table.
     #[must_use]
     pub fn innermost_in(&self, table: &[known::Row]) -> bool {
@@ -191,6 +201,21 @@ mod tests {
 
     fn place(frames: &[Frame]) -> Place {
         Stack::new(frames.iter().collect()).place
+    }
+
+    #[test]
+    fn who_is_about_to_sleep_gives_way() {
+        let yields = |frames: &[Frame]| Stack::new(frames.iter().collect()).yields();
+        let handler = frame("poll", "/srv/app.py", 7);
+        let sleep = frame("sleep", "/s/eventlet/greenthread.py", 43);
+        let schedule = frame("BaseHub.schedule_call_global", "/s/eventlet/hubs/hub.py", 448);
+        let timer = frame("Timer.__init__", "/s/eventlet/hubs/timer.py", 30);
+        assert!(yields(&[sleep.clone(), handler.clone()]));
+        assert!(yields(&[timer, schedule.clone(), sleep.clone(), handler.clone()]));
+        // Book-keeping on behalf of a request is no yield, nor is a callback that the loop's book-keeping has called.
+        assert!(!yields(&[schedule, handler.clone()]));
+        assert!(!yields(&[handler.clone(), sleep]));
+        assert!(!yields(&[handler]));
     }
 
     #[test]

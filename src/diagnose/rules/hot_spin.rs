@@ -255,7 +255,7 @@ fn turning(f: &Features<'_, '_>, undrained: bool, closed: Option<&EpollEntry>) -
 fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
     let runnable = f.loop_stacks.iter().filter(|s| s.meaning.activity == Activity::Runnable);
     runnable.filter_map(|s| Some((s.stack?, s.count))).fold((0, 0), |(turns, all), (stack, n)| {
-        let turn = stack.place == Place::Loop || stack.innermost_in(known::YIELDS);
+        let turn = stack.place == Place::Loop || stack.yields();
         (turns + if turn { n } else { 0 }, all + n)
     })
 }
