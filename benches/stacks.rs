@@ -6,7 +6,7 @@
 mod shared;
 
 use std::hint::black_box;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -140,19 +140,29 @@ impl Floor {
     }
 }
 
-/// Wall time of a whole process, the median of several.
-fn wall(program: &Path, args: &[&str]) -> Fallible<f64> {
-    let mut times = Vec::new();
-    for _ in 0..11 {
+/// Milliseconds until a program prints its first line, which it does when it has seen everything, and until it has ended:
+/// the medians of several.
+fn wall(program: &Path, args: &[&str]) -> Fallible<(f64, f64)> {
+    let (mut first, mut all) = (Vec::new(), Vec::new());
+    for _ in 0..21 {
         let began = Instant::now();
-        let ran = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        if !ran.success() {
+        let ms = || began.elapsed().as_secs_f64() * 1e3;
+        let mut child =
+            Command::new(program).args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut output = child.stdout.take().ok_or("no pipe")?;
+        let seen = output.read(&mut [0; 1])?;
+        first.push(ms());
+        std::io::copy(&mut output, &mut std::io::sink())?;
+        if !child.wait()?.success() || seen == 0 {
             return Err(format!("{} failed", program.display()).into());
         }
-        times.push(began.elapsed().as_secs_f64() * 1e3);
+        all.push(ms());
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    let middle = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    Ok((middle(first), middle(all)))
 }
 
 /// An interpreter to be measured on, and who else can read it.
@@ -206,11 +216,13 @@ fn first_stacks(subject: &Subject) -> Fallible<()> {
     for (threads, depth, limit_ms) in [(2, 5, 3), (200, 100, 25)] {
         let target = Target::start(&subject.program, threads, depth, "parked")?;
         let pid = target.pid().to_string();
-        let own = wall(Path::new(env!("CARGO_BIN_EXE_stallscope")), &["dump", &pid, "--only", &pid])?;
+        let (first, all) =
+            wall(Path::new(env!("CARGO_BIN_EXE_stallscope")), &["dump", &pid, "--only", &pid])?;
         let peer = py_spy.as_deref().map(|p| wall(p, &["dump", "--nonblocking", "-p", &pid])).transpose()?;
         println!(
-            "  dump of {threads} threads, depth {depth}: {own:.1} ms wall (limit {limit_ms}), py-spy {} ms",
-            peer.map_or_else(|| "-".into(), |ms| format!("{ms:.1}"))
+            "  dump of {threads} threads, depth {depth}: stacks after {first:.1} ms (limit {limit_ms}), ended after \
+             {all:.1} ms; py-spy {}",
+            peer.map_or_else(|| "-".into(), |(first, all)| format!("{first:.1} ms, {all:.1} ms"))
         );
     }
     Ok(())

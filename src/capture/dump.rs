@@ -3,6 +3,7 @@
 //! Connects observe and python like the recorder does, for one look instead of a window. It never stops a thread.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,8 +75,8 @@ pub struct ThreadDump {
     pub gil: Option<Gil>,
     /// The system call it sleeps in.
     pub sleeping_in: Option<String>,
-    /// Its frames, innermost first.
-    pub frames: Vec<Frame>,
+    /// Its frames, innermost first. Threads that stand at the same place share them.
+    pub frames: Arc<[Frame]>,
     /// Their local variables, if these were asked for.
     pub locals: Option<Vec<Vec<Variable>>>,
     /// The machine's stack, if it was asked for.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::dump::{Gil, NativeDump, ThreadDump, Variables};
 use super::dump_native::Natives;
-use super::model::Doing;
+use super::model::{Doing, Frame};
 use super::recorder::python::Python;
 use super::syscalls::{Wait, describe};
 use crate::observe::kernel_file::READ_BUFFER_BYTES;
 use crate::observe::thread_files::{ThreadFiles, list_threads};
 use crate::python::Sample;
-use crate::python::reader::Pace;
+use crate::python::reader::{Pace, RawFrame};
 use crate::python::threads::{About, Interpreters};
 use crate::target::Member;
 
@@ -39,6 +39,7 @@ pub(super) fn threads(
         python.as_mut().map(|python| python.reader().lock_ranges()).unwrap_or_default();
     let python2 = python.as_mut().is_some_and(|python| python.reader().interpreter().version.major == 2);
     let mut holding: HashMap<i32, usize> = HashMap::new();
+    let mut named = Named::new();
     let mut threads = Vec::new();
     for tid in list_threads(&member.dir).ok()? {
         let mut files = ThreadFiles::new(Arc::clone(&member.dir), tid);
@@ -61,12 +62,12 @@ pub(super) fn threads(
             state: stat.state,
             gil: None,
             sleeping_in: call.map(|(info, _)| info.name.to_owned()),
-            frames: Vec::new(),
+            frames: Arc::default(),
             locals: None,
             native: None,
         };
         let mut look = |thread: &ThreadDump| match &mut python {
-            Some(python) => stacks(python, thread, pace, interpreters, variables),
+            Some(python) => stacks(python, thread, pace, interpreters, variables, &mut named),
             None => (vec![thread.clone()], Some(Vec::new())),
         };
         let mut stacks = match &mut natives {
@@ -115,6 +116,9 @@ pub(super) fn threads(
 /// Of the frames of a thread, how many belong to each call of the evaluation function; `None` when they are not all known.
 type Calls = Option<Vec<usize>>;
 
+/// Stacks with their names, each made once: hundreds of threads of a pool stand at one place.
+type Named = HashMap<Vec<RawFrame>, Arc<[Frame]>>;
+
 /// A thread with its Python frames and, as long as it sleeps, with the machine's stack.
 fn with_native(
     thread: &ThreadDump,
@@ -152,15 +156,16 @@ fn stacks(
     pace: Pace,
     interpreters: &Interpreters,
     variables: &mut Variables,
+    named: &mut Named,
 ) -> (Vec<ThreadDump>, Calls) {
-    let mut stacks = vec![stack(python, thread, pace, interpreters, variables)];
+    let mut stacks = vec![stack(python, thread, pace, interpreters, variables, named)];
     let places: Vec<usize> = {
         let others = python.reader().other_states().enumerate();
         others.filter(|(_, ns_tid)| *ns_tid == thread.ns_tid).map(|(place, _)| place).collect()
     };
     for place in places {
         if python.reader().exchange_state(place) {
-            stacks.push(stack(python, thread, pace, interpreters, variables));
+            stacks.push(stack(python, thread, pace, interpreters, variables, named));
             python.reader().exchange_state(place);
         }
     }
@@ -183,6 +188,7 @@ fn stack(
     pace: Pace,
     interpreters: &Interpreters,
     variables: &mut Variables,
+    named: &mut Named,
 ) -> (ThreadDump, Calls) {
     let mut thread = thread.clone();
     thread.about = python.reader().about(thread.ns_tid, interpreters);
@@ -196,7 +202,12 @@ fn stack(
         Sample::NoThread => (Vec::new(), Some(Vec::new())),
         Sample::Torn | Sample::Unreadable => (Vec::new(), None),
     };
-    thread.frames = places.iter().map(|place| python.named(place.frame)).collect();
+    let frames: Vec<RawFrame> = places.iter().map(|place| place.frame).collect();
+    thread.frames = Arc::clone(
+        named
+            .entry(frames)
+            .or_insert_with_key(|frames| frames.iter().map(|frame| python.named(*frame)).collect()),
+    );
     thread.locals = variables.of(python, &places);
     (thread, calls)
 }

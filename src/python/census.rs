@@ -14,7 +14,7 @@ use super::census_model::Found;
 pub use super::census_model::{Asked, Census, FoundBy, Greenlet, MachineStack, Rejected, Task};
 use super::gc::{self, Price};
 use super::greenlets::{LoopClock, State, Words};
-use super::heap::Near;
+use super::heap::Pages;
 use super::kinds::{GreenletType, Kind, Kinds, Library, type_name};
 use super::layout::FrameKind;
 use super::memory::{MemoryReader, ReadError};
@@ -178,7 +178,7 @@ impl<M: MemoryReader> StackReader<M> {
             let mut turns_loop = false;
             let frames = if state == State::Suspended {
                 // Frames that are objects lie anywhere; others lie side by side.
-                let near = Near::new(self.memory());
+                let near = Pages::near(self.memory());
                 let memory: &dyn MemoryReader =
                     if matches!(layout.frames, FrameKind::Object { .. }) { self.memory() } else { &near };
                 match words.frames(memory, &layout, objects, &mut look.chain) {

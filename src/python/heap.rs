@@ -145,59 +145,60 @@ impl<'m> Groups<'m> {
     }
 }
 
-/// The same as a reader, for whoever looks at many things that do not move meanwhile.
-pub struct Blocks<'m>(RefCell<Groups<'m>>);
-
-impl<'m> Blocks<'m> {
-    /// Nothing is read yet.
-    #[must_use]
-    pub const fn new(memory: &'m dyn MemoryReader) -> Self {
-        Self(RefCell::new(Groups::resume(memory, 0)))
-    }
-}
-
-impl MemoryReader for Blocks<'_> {
-    fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        self.0.borrow_mut().read(address, buffer)
-    }
-}
-
-/// A few pages that are read once: for the frames of one greenlet, which lie side by side.
-pub struct Near<'m> {
+/// Pages that are read once: for whoever looks at many small things that lie close together and do not move meanwhile.
+pub struct Pages<'m> {
     memory: &'m dyn MemoryReader,
-    pages: RefCell<Vec<Page>>,
+    kept: RefCell<Kept>,
+    most: usize,
 }
 
-type Page = (u64, [u8; PAGE as usize]);
+#[derive(Default)]
+struct Kept {
+    pages: Vec<(u64, Box<[u8; PAGE as usize]>)>,
+    /// The place of the page that was used last: the next thing is most often in it.
+    last: usize,
+}
 
-/// Most pages that are kept.
-const MOST_PAGES: usize = 8;
+/// Most pages that are kept of the surroundings of one thing.
+const MOST_NEAR: usize = 8;
+/// Most pages that are kept of all that an interpreter knows: 1 MiB.
+const MOST_PAGES: usize = 256;
 
-impl<'m> Near<'m> {
-    /// Nothing is read yet.
+impl<'m> Pages<'m> {
+    /// For the frames of one greenlet, which lie side by side.
     #[must_use]
-    pub const fn new(memory: &'m dyn MemoryReader) -> Self {
-        Self { memory, pages: RefCell::new(Vec::new()) }
+    pub fn near(memory: &'m dyn MemoryReader) -> Self {
+        Self { memory, kept: RefCell::default(), most: MOST_NEAR }
+    }
+
+    /// For what an interpreter knows of its modules and threads.
+    #[must_use]
+    pub fn many(memory: &'m dyn MemoryReader) -> Self {
+        Self { most: MOST_PAGES, ..Self::near(memory) }
     }
 }
 
-impl MemoryReader for Near<'_> {
+impl MemoryReader for Pages<'_> {
     fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         let (page, offset) = (address - address % PAGE, (address % PAGE) as usize);
         let Some(end) = offset.checked_add(buffer.len()).filter(|end| *end <= PAGE as usize) else {
             return self.memory.read(address, buffer);
         };
-        let mut pages = self.pages.borrow_mut();
-        if !pages.iter().any(|(known, _)| *known == page) {
-            if pages.len() >= MOST_PAGES {
-                return self.memory.read(address, buffer);
-            }
-            let mut bytes = [0; PAGE as usize];
-            self.memory.read(page, &mut bytes)?;
-            pages.push((page, bytes));
+        let kept = &mut *self.kept.borrow_mut();
+        if kept.pages.get(kept.last).is_none_or(|(known, _)| *known != page) {
+            let known = kept.pages.iter().position(|(known, _)| *known == page);
+            kept.last = match known {
+                Some(place) => place,
+                None if kept.pages.len() >= self.most => return self.memory.read(address, buffer),
+                None => {
+                    let mut bytes = Box::new([0; PAGE as usize]);
+                    self.memory.read(page, &mut *bytes)?;
+                    kept.pages.push((page, bytes));
+                    kept.pages.len() - 1
+                }
+            };
         }
-        let bytes =
-            pages.iter().find(|(known, _)| *known == page).and_then(|(_, bytes)| bytes.get(offset..end));
+        let bytes = kept.pages.get(kept.last).and_then(|(_, bytes)| bytes.get(offset..end));
         buffer.copy_from_slice(bytes.ok_or(ReadError::Unmapped)?);
         Ok(())
     }
@@ -245,6 +246,23 @@ mod tests {
         blocks.read(2 * block + 92, &mut eight).unwrap();
         assert_eq!(blocks.read(2 * block + 93, &mut eight), Err(ReadError::Unmapped));
         assert_eq!(blocks.read(u64::MAX - 3, &mut eight), Err(ReadError::Unmapped));
+    }
+
+    #[test]
+    fn a_page_is_read_once_as_long_as_there_is_room() {
+        let ramp = Ramp { length: 20 * PAGE, asked: Cell::new(0) };
+        let pages = Pages::near(&ramp);
+        let mut eight = [0; 8];
+        for round in 1..=2 {
+            for page in 0..10 {
+                pages.read(page * PAGE + 5, &mut eight).unwrap();
+                assert_eq!(eight[0], 5);
+            }
+            assert_eq!(ramp.asked.get(), MOST_NEAR + round * (10 - MOST_NEAR), "the last two each time");
+        }
+        pages.read(PAGE - 4, &mut eight).unwrap();
+        assert_eq!(eight, [252, 253, 254, 255, 0, 1, 2, 3], "across two pages");
+        assert_eq!(Pages::many(&ramp).read(20 * PAGE, &mut eight), Err(ReadError::Unmapped));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! holds. What is not of the type that a setting must have is not told.
 
 use super::attributes::Looking;
-use super::heap::Blocks;
+use super::heap::Pages;
 use super::layout::Text;
 use super::memory::{MemoryReader, ReadError};
 use super::object;
@@ -32,7 +32,7 @@ impl<M: MemoryReader> StackReader<M> {
     fn settings_of(&self, frame: u64) -> Result<Option<Settings>, ReadError> {
         let (version, layout) = (self.interpreter().version, self.interpreter().layout);
         let objects = objects::of(version.major, version.minor, layout.longer_head);
-        let blocks = Blocks::new(self.memory());
+        let blocks = Pages::many(self.memory());
         let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
         let arbiter = self.first_variable(frame)?;
         let Some(config) = looking.attribute(arbiter, "cfg")? else { return Ok(None) };

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::attributes::Looking;
-use super::heap::Blocks;
+use super::heap::Pages;
 use super::kinds::type_name;
 use super::layout::{CollectingAt, HandledAt};
 use super::locate::{Gil, Interpreter};
@@ -95,7 +95,7 @@ impl<M: MemoryReader> StackReader<M> {
         let layout = self.interpreter().layout;
         let objects = objects::of(version.major, version.minor, layout.longer_head);
         // Hundreds of names are compared; what was read for one serves the next ones.
-        let blocks = Blocks::new(self.memory());
+        let blocks = Pages::many(self.memory());
         let looking = Looking { memory: &blocks, layout: &layout, objects: &objects };
         let modules = blocks
             .word(interpreter.wrapping_add(layout.particulars.modules))

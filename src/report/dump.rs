@@ -3,6 +3,7 @@
 //! Takes what [`crate::capture::dump`] saw, gives the document of `dump --format json`; [`super::dump_text`] makes a page of it. Pure.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -78,7 +79,7 @@ pub struct DumpThread {
     /// The system call it sleeps in.
     pub sleeping_in: Option<String>,
     /// Frames, innermost first. With `--native`, those of the kernel and of libraries among those of Python.
-    pub frames: Vec<DumpFrame>,
+    pub frames: Arc<[DumpFrame]>,
     /// What became of the native stack, with `--native`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub native: Option<DumpNative>,
@@ -209,7 +210,10 @@ fn process(seen: &ProcessDump) -> DumpProcess {
             .as_ref()
             .map(|p| Python { version: p.version.clone(), implementation: p.implementation.clone() }),
         gc_collecting: seen.collecting,
-        threads: seen.threads.iter().map(thread).collect(),
+        threads: {
+            let mut known = HashMap::new();
+            seen.threads.iter().map(|seen| thread(seen, &mut known)).collect()
+        },
         greenlets: greenlets(&seen.greenlets),
         asyncio_tasks: tasks(&seen.tasks),
         found_by: seen.found_by,
@@ -217,7 +221,7 @@ fn process(seen: &ProcessDump) -> DumpProcess {
     }
 }
 
-fn thread(seen: &ThreadDump) -> DumpThread {
+fn thread(seen: &ThreadDump, known: &mut HashMap<*const Frame, Arc<[DumpFrame]>>) -> DumpThread {
     let about = &seen.about;
     let exception = DumpException { raising: about.raising.clone(), handling: about.handling.clone() };
     DumpThread {
@@ -230,7 +234,13 @@ fn thread(seen: &ThreadDump) -> DumpThread {
         state: seen.state.to_string(),
         gil: seen.gil,
         sleeping_in: seen.sleeping_in.clone(),
-        frames: thread_frames(seen),
+        // What threads share in the look they share here.
+        frames: if seen.locals.is_none() && seen.native.is_none() {
+            let make = || frames(&seen.frames, None).into();
+            Arc::clone(known.entry(seen.frames.as_ptr()).or_insert_with(make))
+        } else {
+            thread_frames(seen).into()
+        },
         native: seen.native.as_ref().map(native),
     }
 }

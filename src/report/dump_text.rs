@@ -2,7 +2,7 @@
 //!
 //! Takes the document of [`super::dump`], gives text. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::dump::{DumpDocument, DumpException, DumpFrame, DumpGreenlet, DumpTask, DumpThread, Rejected};
 use super::page::Page;
@@ -43,8 +43,8 @@ pub fn text(document: &DumpDocument, style: Style) -> String {
         if process.gc_collecting == Some(true) {
             page.line(2, Tone::Plain, "its garbage collector is running");
         }
-        for thread in &process.threads {
-            thread_text(&mut page, thread);
+        for threads in at_one_place(&process.threads) {
+            threads_text(&mut page, &threads);
         }
         for greenlet in &process.greenlets {
             greenlet_text(&mut page, greenlet);
@@ -64,7 +64,43 @@ pub fn text(document: &DumpDocument, style: Style) -> String {
     page.finish()
 }
 
-fn thread_text(page: &mut Page, thread: &DumpThread) {
+/// Threads that share a stack together, where nothing but Python's frames is known of them.
+fn at_one_place(threads: &[DumpThread]) -> Vec<Vec<&DumpThread>> {
+    let mut groups: Vec<Vec<&DumpThread>> = Vec::new();
+    let mut known: HashMap<*const DumpFrame, usize> = HashMap::new();
+    for thread in threads {
+        let shared = thread.native.is_none() && !thread.frames.is_empty();
+        let place = match shared {
+            true => *known.entry(thread.frames.as_ptr()).or_insert(groups.len()),
+            false => groups.len(),
+        };
+        match groups.get_mut(place) {
+            Some(group) => group.push(thread),
+            None => groups.push(vec![thread]),
+        }
+    }
+    groups
+}
+
+fn threads_text(page: &mut Page, threads: &[&DumpThread]) {
+    for thread in threads {
+        heading(page, thread);
+    }
+    let Some(thread) = threads.first() else { return };
+    frames_text(page, &thread.frames);
+    let Some(native) = &thread.native else { return };
+    let said = match native.state {
+        NativeState::Merged => return,
+        NativeState::Incomplete => "further out, native frames are not known",
+        NativeState::Apart => "the native stack could not be joined with that of Python",
+        NativeState::Running | NativeState::Moved | NativeState::Unreadable => "no native frames",
+    };
+    let why = native.why.as_ref().map_or_else(String::new, |why| format!(": {}", name(why)));
+    page.line(4, Tone::Faint, &format!("{said}{why}"));
+    frames_text(page, &native.frames);
+}
+
+fn heading(page: &mut Page, thread: &DumpThread) {
     let daemon = if thread.daemon == Some(true) { " (daemon)" } else { "" };
     let mut facts = vec![format!("thread {} {}{daemon}", thread.tid, name(&thread.name))];
     let inner = thread.interpreter.filter(|id| *id != 0);
@@ -81,17 +117,6 @@ fn thread_text(page: &mut Page, thread: &DumpThread) {
         facts.extend(handling.as_ref().map(|kind| format!("handling {}", name(kind))));
     }
     page.line(2, Tone::Strong, &facts.join(", "));
-    frames_text(page, &thread.frames);
-    let Some(native) = &thread.native else { return };
-    let said = match native.state {
-        NativeState::Merged => return,
-        NativeState::Incomplete => "further out, native frames are not known",
-        NativeState::Apart => "the native stack could not be joined with that of Python",
-        NativeState::Running | NativeState::Moved | NativeState::Unreadable => "no native frames",
-    };
-    let why = native.why.as_ref().map_or_else(String::new, |why| format!(": {}", name(why)));
-    page.line(4, Tone::Faint, &format!("{said}{why}"));
-    frames_text(page, &native.frames);
 }
 
 fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
@@ -169,6 +194,8 @@ fn value(text: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::capture::dump::Variable;
     use crate::capture::dump::{About, NativeDump, ProcessDump, ThreadDump};
@@ -187,7 +214,7 @@ mod tests {
             state: 'S',
             gil: Some(gil),
             sleeping_in: Some("futex".into()),
-            frames: vec![Frame { function: "work".into(), file: "/app.py".into(), line: 3 }],
+            frames: [Frame { function: "work".into(), file: "/app.py".into(), line: 3 }].into(),
             locals: Some(vec![vec![variable]]),
             native: None,
         }
@@ -264,6 +291,23 @@ mod tests {
     fn page(thread: ThreadDump) -> String {
         let process = ProcessDump { threads: vec![thread], ..process() };
         text(&document(target(), &[process]), Style { color: false, ascii: false })
+    }
+
+    #[test]
+    fn threads_at_one_place_are_told_together() {
+        let pool = ThreadDump { locals: None, ..thread(About::default(), Gil::None) };
+        let other = ThreadDump { frames: Arc::new([]), ..pool.clone() };
+        let threads = vec![pool.clone(), other, ThreadDump { tid: 9, ..pool }];
+        let document = document(target(), &[ProcessDump { threads, ..process() }]);
+        let page = text(&document, Style { color: false, ascii: false });
+        let expected = "\
+process 7, no Python that can be read: 2 threads
+  thread 7 gunicorn, state S, sleeps in futex
+  thread 9 gunicorn, state S, sleeps in futex
+    work  /app.py:3
+  thread 7 gunicorn, state S, sleeps in futex
+";
+        assert_eq!(page, expected);
     }
 
     #[test]
