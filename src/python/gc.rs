@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::heap::Groups;
+use super::heap::Cache;
 use super::locate::Interpreter;
 use super::memory::{MemoryReader, ReadError, word_at};
 use super::objects::{GcAt, Objects};
@@ -52,7 +52,7 @@ pub fn each(
 ) -> Result<Walked, ReadError> {
     let mut walked = Walked { objects: 0, complete: true };
     let heads = heads(memory, python, objects, interpreter)?;
-    let mut walk = Walk { blocks: Groups::new(memory), objects, heads: &heads, price };
+    let mut walk = Walk { pages: Cache::of_walk(memory), objects, heads: &heads, price };
     // From the youngest on: an object that grows older meanwhile is met again, not missed.
     for head in &heads {
         let before = walked.objects;
@@ -67,7 +67,7 @@ pub fn each(
             if whole || walk.dear(walked.objects) {
                 break;
             }
-            walk.blocks = Groups::resume(memory, walk.blocks.copied());
+            walk.pages.clear();
         }
         walked.complete &= whole;
     }
@@ -75,7 +75,7 @@ pub fn each(
 }
 
 struct Walk<'a> {
-    blocks: Groups<'a>,
+    pages: Cache<'a>,
     objects: &'a Objects,
     heads: &'a [u64],
     price: Price,
@@ -92,7 +92,7 @@ struct Entry {
 impl Walk<'_> {
     /// Whether it costs more than it may.
     const fn dear(&self, objects: usize) -> bool {
-        objects > self.price.objects || self.blocks.copied() > self.price.bytes
+        objects > self.price.objects || self.pages.copied() > self.price.bytes
     }
 
     /// Follows a list; `false` when it was torn or got too dear.
@@ -103,7 +103,7 @@ impl Walk<'_> {
         visit: &mut dyn FnMut(u64, u64),
     ) -> Result<bool, ReadError> {
         let mut before = head;
-        let mut here = self.blocks.memory().word(head)? & LINK;
+        let mut here = self.pages.memory().word(head)? & LINK;
         let mut repairs = 0;
         while here != head {
             *count += 1;
@@ -136,7 +136,7 @@ impl Walk<'_> {
         // The collector's header, then reference count and type.
         let mut bytes = [0; 48];
         let length = self.objects.gc_head as usize + 16;
-        match self.blocks.read(here, bytes.get_mut(..length).ok_or(ReadError::Unmapped)?) {
+        match self.pages.read(here, bytes.get_mut(..length).ok_or(ReadError::Unmapped)?) {
             Err(ReadError::Unmapped) => return Ok(None),
             other => other?,
         }
@@ -146,13 +146,13 @@ impl Walk<'_> {
 
     /// What comes after an object now, where the two agree on that.
     fn again(&mut self, before: u64) -> Option<u64> {
-        let memory = self.blocks.memory();
+        let memory = self.pages.memory();
         for _ in 0..LOOKS {
             let next = memory.word(before).ok()? & LINK;
             let back = memory.word(next.wrapping_add(8)).ok()? & LINK;
             if next != 0 && back == before {
-                self.blocks.forget(before);
-                self.blocks.forget(next);
+                self.pages.forget(before);
+                self.pages.forget(next);
                 return Some(next);
             }
         }
