@@ -78,6 +78,7 @@ pub(super) fn threads(
             threads.append(&mut stacks);
             continue;
         };
+        python.reader().forget_stack(ns_tid);
         for _ in 0..GIL_LOOKS {
             let holds = python.reader().lock_holders().contains(&ns_tid);
             *holding.entry(ns_tid).or_default() += usize::from(holds);

@@ -168,6 +168,13 @@ impl<M: MemoryReader> StackReader<M> {
         true
     }
 
+    /// Forgets the stack of a thread that was read last: one look at many of them needs none twice.
+    pub fn forget_stack(&mut self, ns_tid: i32) {
+        if let Some(thread) = self.threads.get_mut(&ns_tid) {
+            *thread = Thread::new(thread.state, thread.pthread);
+        }
+    }
+
     /// The frames of the last reading and where each is, innermost first.
     #[must_use]
     pub fn frame_places(&self) -> Vec<Place> {
