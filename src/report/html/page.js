@@ -73,12 +73,13 @@ function overview() {
   const rows = worstFirst(processes).map((process) => {
     const link = el('a', '', process.role + ' ' + pid(process));
     link.href = '#' + detailsOf(process);
-    const what = culprit(process.verdict.culprit) || process.verdict.summary;
+    const what = el('td', isFine(process) ? 'what short' : 'what', culprit(process.verdict.culprit) || process.verdict.summary);
+    what.title = what.textContent;
     return [
       el('td', 'who', link),
       el('td', 'nowrap', badge(process.verdict.severity), ' ', el('span', 'mono', process.verdict.code)),
       el('td', 'time', lane(process, 'lane') || bar(process)),
-      el('td', isFine(process) ? 'what short' : 'what', what),
+      what,
     ];
   });
   return el('section', 'card', el('h2', '', 'Processes'), legend(processes), table('overview', ['', 'verdict', 'where the time of its loop or slots went', 'what'], rows));
@@ -132,7 +133,7 @@ function details(process) {
   const title = el('span', '', badge(verdict.severity), ' ', el('b', '', process.role + ' ' + pid(process)), ' ', el('span', 'mono', verdict.code), ' ', el('span', 'faint', verdict.summary));
   const folded = fold(title, !isFine(process) && processes.filter((one) => !isFine(one)).length <= SHOWN_DETAILS,
     signs(process), budget(process),
-    picture ? [el('h3', '', 'Its stacks (choose a frame to enlarge it)'), picture] : el('p', 'faint', 'No stacks were read of it.'),
+    picture ? [el('h3', '', 'Its stacks: choose a frame to enlarge it, go on with the arrows'), picture] : el('p', 'faint', 'No stacks were read of it.'),
     isFine(process) ? findings(process) : [], threads(process), waiting(process));
   folded.id = detailsOf(process);
   folded.classList.add('process');
@@ -165,9 +166,8 @@ function build() {
   const wrong = troubles().map(trouble);
   const page = document.getElementById('page');
   page.append(
-    ...(wrong.length ? wrong : [el('section', 'card', el('p', 'lead', 'Nothing is wrong with any of its processes.'))]),
-    overview(),
-    el('section', 'card', el('h2', '', 'Each process'), worstFirst(processes).map(details)),
+    ...(wrong.length ? wrong : [el('section', 'card', el('p', 'lead', processes.length ? 'Nothing is wrong with any of its processes.' : 'None of its processes was looked at.'))]),
+    ...(processes.length ? [overview(), el('section', 'card', el('h2', '', 'Each process'), worstFirst(processes).map(details))] : []),
     ...[notSeen(), look()].filter(Boolean));
   document.getElementById('plain').hidden = true;
 }
