@@ -149,7 +149,7 @@ fn consumers_read(pid: i32) {
 const HOSTILE: &str = "
 def f():
     while True: sum(range(1000))
-name = '</title></text><script>document.title=1;new Image().src=\"http://owned.invalid/\"</script>'
+name = '</title></text><script>document.title=1,new Image().src=\"http://owned.invalid/\"</script>'
 more = {'co_qualname': name} if hasattr(f.__code__, 'co_qualname') else {}
 f.__code__ = f.__code__.replace(co_name=name, **more)
 f()

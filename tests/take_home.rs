@@ -118,6 +118,7 @@ fn what_is_no_report_is_told_with_its_one_cause() {
         }
     }
     assert_error(&["diff", "/no/such/file", text(&good)], "io", "No such file");
+    assert_error(&["merge", "/no/such/*.json"], "io", "no file fits this pattern");
     assert_error(&["diff", "-", "-"], "usage", "a report ends where the input ends");
     assert_error(&["merge", text(&file("letter", "dear reader\n"))], "bad_report", "it is neither JSON");
     // A newer minor version with fields and codes that nobody here has heard of is a report.

@@ -329,7 +329,12 @@ pub fn cannot_read(name: &str, error: &io::Error) -> Error {
         io::ErrorKind::FileTooLarge => {
             bad(name, &format!("it is longer than {} MiB, which no report is", MOST_BYTES >> 20))
         }
-        _ => Error::new(ErrorKind::Io, format!("cannot read {name}"), error.to_string()),
+        kind => {
+            // A pattern reaches us as it was typed where the shell has nothing to put in its place.
+            let pattern = kind == io::ErrorKind::NotFound && name.contains('*');
+            let cause = if pattern { "no file fits this pattern".into() } else { error.to_string() };
+            Error::new(ErrorKind::Io, format!("cannot read {name}"), cause)
+        }
     }
 }
 

@@ -106,10 +106,10 @@ function signs(process) {
   if (loop.kind !== 'none') facts.push('loop ' + loop.kind + (loop.turns_per_s !== null ? ', ' + number(Math.round(loop.turns_per_s * 10) / 10) + ' turns a second' : '') + (loop.longest_gap_ms !== null ? ', longest silence ' + count(loop.longest_gap_ms) + ' ms' : ''));
   if (heartbeat) facts.push('heartbeat ' + count(heartbeat.age_ms) + ' ms ago');
   if (connections) {
-    facts.push(count(connections.clients) + ' clients' + (connections.in_flight !== null ? ', ' + count(connections.in_flight) + ' requests in flight' : ''));
-    for (const backend of connections.backends) facts.push(count(backend.waiting) + ' wait for ' + backend.peer);
+    facts.push(plural(connections.clients, 'client') + (connections.in_flight !== null ? ', ' + plural(connections.in_flight, 'request') + ' in flight' : ''));
+    for (const backend of connections.backends) facts.push(count(backend.waiting) + (backend.waiting === 1 ? ' waits for ' : ' wait for ') + backend.peer);
   }
-  if (tasks) facts.push(count(tasks.greenlets.total) + ' greenlets, ' + count(tasks.asyncio.total) + ' tasks');
+  if (tasks) facts.push(plural(tasks.greenlets.total, 'greenlet') + ', ' + plural(tasks.asyncio.total, 'task'));
   return facts.length ? el('p', 'faint', facts.join(' · ')) : null;
 }
 
@@ -151,9 +151,9 @@ function look() {
   const { burst } = collection;
   const queue = server.accept_queue;
   const rows = [
-    ['the target', burst.used ? count(burst.stops) + ' stops of ' + count(burst.threads) + ' threads; nothing was written into it' : 'was never stopped, and nothing was written into it'],
+    ['the target', burst.used ? plural(burst.stops, 'stop') + ' of ' + plural(burst.threads, 'thread') + '; nothing was written into it' : 'was never stopped, and nothing was written into it'],
     ['looked', (collection.duration_ms / 1000).toFixed(1) + ' s at ' + count(collection.rate_hz) + ' per second, level ' + collection.level + ', from ' + collection.started_at],
-    ['machine', host.hostname + ', ' + host.kernel + ', ' + host.arch + ', ' + count(host.cpus) + ' processors'],
+    ['machine', host.hostname + ', ' + host.kernel + ', ' + host.arch + ', ' + plural(host.cpus, 'processor')],
     ['accept queue', queue.max === null ? 'not seen' : 'at most ' + count(queue.max) + (queue.backlog === null ? '' : ' of ' + count(queue.backlog)) + (queue.share_nonzero === null ? '' : ', somebody waits in ' + percent(queue.share_nonzero) + ' of the readings')],
     collection.self && ['our cost', count(collection.self.cpu_ms) + ' ms of processor time, ' + (collection.self.rss_kib / 1024).toFixed(1) + ' MiB'],
     ['stallscope', tool.version + ', rules ' + tool.rules_version],
