@@ -5,12 +5,20 @@
 /** Deepest frame that is drawn. */
 const DEEPEST = 200;
 
+/** Frames from that share of the width on have room for where they are. */
+const WIDE = 0.3;
+
 function frameName(frame) {
   return frame.function || '?';
 }
 
 function framePlace(frame) {
   return frame.file + (frame.line > 0 ? ':' + frame.line : '');
+}
+
+/** The last part of a path. */
+function shortPlace(place) {
+  return place.split('/').pop();
 }
 
 /** Stacks that begin alike share their frames. */
@@ -49,6 +57,7 @@ function flame(process) {
   rows.setAttribute('aria-label', 'flame graph: arrows move, Enter enlarges, Escape goes back');
   const told = el('p', 'told');
   told.setAttribute('aria-live', 'polite');
+  told.append(el('span', 'faint', 'Choose a frame to enlarge it; arrows lead on, Escape leads back.'));
   const tell = (node) => {
     told.replaceChildren(el('b', '', node.name), ' ', el('span', 'faint', node.place), ' ', percent(node.weight / root.weight));
   };
@@ -58,7 +67,7 @@ function flame(process) {
     grid = [];
     let depth = 0;
     const put = (node, left, width, row, isZoomed) => {
-      const button = el('button', frameClass(node) + (isZoomed ? ' zoomed' : ''), node.name);
+      const button = el('button', frameClass(node) + (isZoomed ? ' zoomed' : ''), node.name, width >= WIDE && el('span', 'place', shortPlace(node.place)));
       button.type = 'button';
       button.tabIndex = -1;
       button.style.left = (left * 100).toFixed(4) + '%';

@@ -99,11 +99,13 @@ function budget(process) {
   ];
 }
 
+const turns = (each) => number(each) + (each === 1 ? ' turn' : ' turns') + ' a second';
+
 function signs(process) {
   const facts = [];
   const { loop, heartbeat, connections, tasks, python } = process;
   if (python) facts.push(python.implementation + ' ' + python.version);
-  if (loop.kind !== 'none') facts.push('loop ' + loop.kind + (loop.turns_per_s !== null ? ', ' + number(Math.round(loop.turns_per_s * 10) / 10) + ' turns a second' : '') + (loop.longest_gap_ms !== null ? ', longest silence ' + count(loop.longest_gap_ms) + ' ms' : ''));
+  if (loop.kind !== 'none') facts.push('loop ' + loop.kind + (loop.turns_per_s !== null ? ', ' + turns(Math.round(loop.turns_per_s * 10) / 10) : '') + (loop.longest_gap_ms !== null ? ', longest silence ' + count(loop.longest_gap_ms) + ' ms' : ''));
   if (heartbeat) facts.push('heartbeat ' + count(heartbeat.age_ms) + ' ms ago');
   if (connections) {
     facts.push(plural(connections.clients, 'client') + (connections.in_flight !== null ? ', ' + plural(connections.in_flight, 'request') + ' in flight' : ''));
@@ -133,7 +135,7 @@ function details(process) {
   const title = el('span', '', badge(verdict.severity), ' ', el('b', '', process.role + ' ' + pid(process)), ' ', el('span', 'mono', verdict.code), ' ', el('span', 'faint', verdict.summary));
   const folded = fold(title, !isFine(process) && processes.filter((one) => !isFine(one)).length <= SHOWN_DETAILS,
     signs(process), budget(process),
-    picture ? [el('h3', '', 'Its stacks: choose a frame to enlarge it, go on with the arrows'), picture] : el('p', 'faint', 'No stacks were read of it.'),
+    picture ? [el('h3', '', 'Its stacks'), picture] : el('p', 'faint', 'No stacks were read of it.'),
     isFine(process) ? findings(process) : [], threads(process), waiting(process));
   folded.id = detailsOf(process);
   folded.classList.add('process');
