@@ -36,7 +36,8 @@ function evidence(title, items) {
   if (!items.length) return [];
   const rows = items.map((item) => {
     const measured = item.value === null ? '' : number(item.value) + (item.op && item.threshold !== null ? ' ' + item.op + ' ' + number(item.threshold) : '');
-    return [el('b', '', item.id), el('span', '', item.observed), el('span', 'mono', measured), el('span', 'mono faint', item.source)];
+    const where = item.source.split('.').flatMap((part, at) => (at ? ['.', el('wbr'), part] : part));
+    return [el('b', '', item.id), el('span', '', item.observed), el('span', 'mono', measured), el('span', 'mono faint', where)];
   });
   return [el('h3', '', title), table('evidence', ['', 'seen', 'measured', 'where'], rows)];
 }
