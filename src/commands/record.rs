@@ -116,10 +116,13 @@ fn unknown_ending(path: &Path) -> Error {
         "" => "its name has no ending that says which".to_owned(),
         other => format!("no form has the ending .{other}"),
     };
-    let known: Vec<&str> = ENDINGS.iter().map(|(ending, _)| *ending).collect();
-    Error::new(ErrorKind::Usage, format!("the form of {} is not known", path.display()), cause)
-        .remedy(format!("a name that ends in {}", known.join(", ")))
-        .remedy("--format")
+    // One ending for each form, the picture first.
+    let usual = [".svg", ".speedscope.json", ".trace.json", ".pb.gz", ".folded"];
+    let fitting = usual.iter().filter(|known| &*ending != "json" || known.ends_with(".json"));
+    let error = Error::new(ErrorKind::Usage, format!("the form of {} is not known", path.display()), cause);
+    let stem = path.with_extension("");
+    let named = fitting.fold(error, |error, known| error.remedy(format!("-o {}{known}", stem.display())));
+    named.remedy("--format, with any name")
 }
 
 fn selection(args: &RecordArgs) -> Result<Selection> {

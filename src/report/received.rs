@@ -311,7 +311,8 @@ pub fn parse_one(input: impl Read, name: &str) -> Result<Received> {
         (Some(Document::Report(report)), None) => Ok(*report),
         (Some(Document::Error(error)), None) => {
             Err(bad(name, "the look failed, and it holds the error instead of a report")
-                .value(format!("{}: {}", error.message, error.cause)))
+                .value(format!("{}: {}", error.message, error.cause))
+                .remedy("look again: stallscope PID --format json -o report.json"))
         }
         _ => Err(bad(name, "it holds more than one document")
             .remedy("one report for each side")
