@@ -117,11 +117,14 @@ fn unknown_ending(path: &Path) -> Error {
         other => format!("no form has the ending .{other}"),
     };
     // One ending for each form, the picture first.
-    let usual = [".svg", ".speedscope.json", ".trace.json", ".pb.gz", ".folded"];
-    let fitting = usual.iter().filter(|known| &*ending != "json" || known.ends_with(".json"));
+    let fitting: &[&str] = match &*ending {
+        "json" => &[".speedscope.json", ".trace.json"],
+        _ => &[".svg", ".speedscope.json", ".trace.json", ".pb.gz", ".folded"],
+    };
     let error = Error::new(ErrorKind::Usage, format!("the form of {} is not known", path.display()), cause);
     let stem = path.with_extension("");
-    let named = fitting.fold(error, |error, known| error.remedy(format!("-o {}{known}", stem.display())));
+    let named =
+        fitting.iter().fold(error, |error, known| error.remedy(format!("-o {}{known}", stem.display())));
     named.remedy("--format, with any name")
 }
 

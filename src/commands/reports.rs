@@ -72,8 +72,11 @@ fn told(input: impl Read + 'static, name: &str) -> Result<Content> {
     Ok(Content::Text(Box::new(input)))
 }
 
-/// The first bytes of a stream, and the stream as if nobody had looked.
-fn peek<R: Read>(mut input: R, bytes: usize, name: &str) -> Result<(Vec<u8>, Chain<Cursor<Vec<u8>>, R>)> {
+/// A stream as if nobody had looked.
+type Untouched<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// The first bytes of a stream, and the stream.
+fn peek<R: Read>(mut input: R, bytes: usize, name: &str) -> Result<(Vec<u8>, Untouched<R>)> {
     let mut start = Vec::with_capacity(bytes);
     let read = input.by_ref().take(bytes as u64).read_to_end(&mut start);
     read.map_err(|error| cannot_read(name, &error))?;

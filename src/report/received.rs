@@ -321,6 +321,7 @@ pub fn parse_one(input: impl Read, name: &str) -> Result<Received> {
 }
 
 /// A stream that cannot be read; one that was packed and ends too early is no report.
+#[must_use]
 pub fn cannot_read(name: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => {
