@@ -118,7 +118,7 @@ fn consumers_read(pid: i32) {
     let names = ["r.speedscope.json", "r.pb.gz", "r.trace.json", "r.svg", "r.folded"];
     let recording = names.map(|name| {
         let place = folder.path().join(name);
-        let child = start(tool::tool(&["record", &pid, "-d", "1s", "-o", text(&place)]));
+        let child = start(tool::tool(&["record", &pid, "-d", "2s", "-o", text(&place)]));
         (child, place)
     });
     let [speedscope, pprof, trace, svg, collapsed] = recording.map(|(child, place)| {
