@@ -110,20 +110,20 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s h -l help
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l port -d 'Owner of the socket that listens on this port' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l name -d 'Server whose name contains this' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s d -l duration -d 'How long to record: 30s, 5m; until Ctrl-C if not given' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s r -l rate -d 'Samples per second' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l mode -d 'Which time' -r -f -a "wall\t'All of it: running, blocked and parked'
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s r -l rate -d 'Samples per second, 1000 at most' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l mode -d 'Which time: all of it, that on a processor, or that blocked' -r -f -a "wall\t'All of it: running, blocked and parked'
 cpu\t'Time on a processor'
 blocked\t'Time in which threads sleep in anything but waiting for work'"
-complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l by -d 'What to tell apart: by server the same stack in all workers is one' -r -f -a "server\t'By nothing'
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l by -d 'What to tell apart: nothing (the same stack in all workers is one), workers or threads' -r -f -a "server\t'By nothing'
 worker\t'By worker'
 thread\t'By worker and thread'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l only -d 'Look at this process of the server only' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l format -d 'Form of the recording; if not given, the ending of the file\'s name says it' -r -f -a "collapsed\t'One line for each stack, with its microseconds: .folded, .collapsed, .txt'
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l format -d 'Form of the recording; if not given, the ending of the file\'s name says it, else folded stacks' -r -f -a "collapsed\t'One line for each stack, with its microseconds: .folded, .collapsed, .txt'
 flamegraph\t'A picture for browsers: .svg'
 speedscope\t'For speedscope.app: .speedscope.json'
 pprof\t'For pprof, Pyroscope, Parca, Perfetto: .pb.gz, .pprof'
 chrome\t'What came after what, for Perfetto (ui.perfetto.dev) and Chrome: .trace.json'"
-complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
+complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s o -l output -d 'Write it to a file: .svg, .speedscope.json, .pb.gz, .trace.json or .folded (`-` for standard output)' -r -F
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s i -l idle -d 'Also show what waits for work: threads, and what the server keeps for itself (with --mode wall)'
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s q -l quiet -d 'Say nothing but errors'
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -s h -l help -d 'Print help'

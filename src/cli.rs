@@ -168,12 +168,13 @@ Keys: ? shows them all, q quits. Without a terminal: stallscope diagnose"
         arg_required_else_help = true,
         after_help = "\
 Examples:
-  stallscope diff gevent.json gthread.json
+  stallscope 4242 --format json -o before.json    a report of now, to compare with later
+  stallscope diff before.json after.json
   stallscope diff before.cap after.cap            captures, judged by today's rules
   stallscope 4242 --format json | stallscope diff before.json -
   stallscope diff before.json after.json --format markdown | gh pr comment 7 -F -
 
-Exit status: 0 not worse, 1 worse (the server's verdict is more severe, or more workers are critical),
+Exit status: 0 not worse, 1 worse (a more severe verdict of the server, or more critical workers),
 2 wrong usage, 3 a report cannot be read"
     )]
     Diff(DiffArgs),
@@ -187,7 +188,8 @@ Exit status: 0 not worse, 1 worse (the server's verdict is more severe, or more 
         after_help = "\
 Examples:
   stallscope merge reports/*.json
-  cat reports/*.json | stallscope merge -          standard input holds any number of them
+  for host in web-1 web-2; do ssh $host sudo stallscope --name gunicorn --format json; done |
+    stallscope merge -                             standard input holds any number of them
   stallscope merge reports/*.json --format json | jq '.upstreams[0]'
   stallscope merge reports/*.json --fail-on warning
 

@@ -5,31 +5,26 @@ mod consumers;
 #[path = "live/harness.rs"]
 #[allow(dead_code, reason = "the live tests use the rest")]
 mod harness;
+#[path = "record/readers.rs"]
+mod readers;
 mod tool;
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use consumers::{json_of_package, output, said};
+use consumers::browser::{Browser, gallery};
 use harness::{Rig, Setup};
+use readers::{by_protobuf, by_speedscopes_schema, is_a_trace, on_speedscopes_page};
 use stallscope::portal::faults::by_name;
 use tool::{Target, await_samples, finish, run, skipped, start, status, until};
 
-/// The package that carries speedscope and its schema, and its digest.
-const SPEEDSCOPE: (&str, &str) = (
-    "speedscope@1.25.0",
-    "sha512-cpf9HWTZf1ijLXBJrk87Ve/54tnYx6rlf0gUThvn3ook6h63hLXVOQiMf44PT+XoV503cPfvfiT5gP5vojp6Ag==",
-);
-/// Where Debian's `golang-github-google-pprof-dev` has the description of pprof's format.
-const PPROF: &str = "/usr/share/gocode/src/github.com/google/pprof/proto";
 /// How long a state is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -123,7 +118,7 @@ fn consumers_read(pid: i32) {
     let names = ["r.speedscope.json", "r.pb.gz", "r.trace.json", "r.svg", "r.folded"];
     let recording = names.map(|name| {
         let place = folder.path().join(name);
-        let child = start(tool::tool(&["record", &pid, "-d", "1s", "-o", text(&place)]));
+        let child = start(tool::tool(&["record", &pid, "-d", "2s", "-o", text(&place)]));
         (child, place)
     });
     let [speedscope, pprof, trace, svg, collapsed] = recording.map(|(child, place)| {
@@ -150,143 +145,35 @@ fn consumers_read(pid: i32) {
     }
 }
 
-fn by_speedscopes_schema(file: &Path) {
-    let schema =
-        match json_of_package("speedscope", SPEEDSCOPE, "package/dist/release/file-format-schema.json") {
-            Ok(schema) => schema,
-            Err(why) => return skipped(&format!("the schema of speedscope cannot be had: {why}")),
-        };
-    let (mut known, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-    compiler.add_resource("speedscope.json", schema).unwrap();
-    let index = compiler.compile("speedscope.json", &mut known).unwrap();
-    let check = |document: &Value| known.validate(document, index).map_err(|error| error.to_string());
-    let document: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    assert_eq!(check(&document), Ok(()));
-    // One for each worker that had something to do: who waits may share its worker with who blocks.
-    let workers = document["profiles"].as_array().unwrap().len();
-    assert!((2..=3).contains(&workers), "{document}");
-    let mut wrong = document;
-    wrong["profiles"][0]["unit"] = "fortnights".into();
-    assert!(check(&wrong).is_err(), "the schema takes anything");
-}
+/// A function that bears a script as its name.
+const HOSTILE: &str = "
+def f():
+    while True: sum(range(1000))
+name = '</title></text><script>document.title=1,new Image().src=\"http://owned.invalid/\"</script>'
+more = {'co_qualname': name} if hasattr(f.__code__, 'co_qualname') else {}
+f.__code__ = f.__code__.replace(co_name=name, **more)
+f()
+";
 
-/// Opened as its page opens what is dropped onto it: recordings in its own form and in pprof's.
-fn on_speedscopes_page(folder: &Path, files: &[(&Path, &str)]) {
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("speedscope");
-    let mut unpack = Command::new("tar");
-    unpack.args(["-xzf", "speedscope-1.25.0.tgz"]).current_dir(&package);
-    if !package.exists() || !output(&mut unpack).is_some_and(|done| done.status.success()) {
-        return skipped("speedscope's page cannot be had");
-    }
-    let page = package.join("package/dist/release/index.html");
-    let opened = files.iter().map(|(file, shows)| {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        let script = folder.join(format!("{name}.js"));
-        let bytes: Vec<String> = std::fs::read(file).unwrap().iter().map(u8::to_string).collect();
-        // It takes them in the base of mails, which the browser makes.
-        let load = format!(
-            "speedscope.loadFileFromBase64({name:?}, btoa(String.fromCharCode({})))",
-            bytes.join(",")
-        );
-        std::fs::write(&script, load).unwrap();
-        let mut chromium = Command::new("chromium");
-        chromium.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]);
-        chromium.args(["--virtual-time-budget=8000", "--dump-dom"]);
-        chromium.arg(format!("--user-data-dir={}", folder.join(format!("{name}.browser")).display()));
-        chromium.arg(format!("file://{}#localProfilePath={}", page.display(), script.display()));
-        (chromium.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn(), *shows)
-    });
-    for (child, shows) in opened.collect::<Vec<_>>() {
-        let Ok(child) = child else {
-            return skipped("chromium is not installed, so speedscope's page opens nothing");
-        };
-        let page = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-        assert!(page.contains("Left Heavy") && page.contains(shows), "{shows}: {page}");
-    }
-}
-
-/// Decoded by protobuf's own compiler from the description of the format.
-fn by_protobuf(file: &Path) {
-    let mut protoc = Command::new("protoc");
-    protoc.args(["--decode", "perftools.profiles.Profile", "--proto_path", PPROF, "profile.proto"]);
-    protoc.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if !Path::new(PPROF).exists() {
-        return skipped("golang-github-google-pprof-dev, which has profile.proto, is not installed");
-    }
-    let Ok(mut child) = protoc.spawn() else {
-        return skipped("protoc is not installed, so nobody else decodes pprof's format");
+#[test]
+fn a_browser_shows_the_picture_and_runs_nothing_of_others() {
+    let Some(browser) = Browser::find() else {
+        return skipped("no Chromium is installed: the flame graph was not shown by a browser");
     };
-    let mut message = Vec::new();
-    let packed = std::fs::File::open(file).unwrap();
-    flate2::read::GzDecoder::new(packed).read_to_end(&mut message).unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let feed = std::thread::spawn(move || std::io::Write::write_all(&mut input, &message));
-    let done = child.wait_with_output().unwrap();
-    feed.join().unwrap().unwrap();
-    assert!(done.status.success(), "{}", said(&done));
-    let decoded = String::from_utf8(done.stdout).unwrap();
-    let unknown = |line: &str| line.trim_start().starts_with(|c: char| c.is_ascii_digit());
-    assert!(!decoded.lines().any(unknown), "a field that the description does not have: {decoded}");
-    let fields = |name: &str| decoded.lines().filter(|line| line.starts_with(name)).count();
-    assert_eq!(fields("sample_type {"), 4);
-    let strings: Vec<&str> = decoded.lines().filter_map(|line| line.strip_prefix("string_table: ")).collect();
-    assert_eq!(strings[0], "\"\"");
-    // Each sample has all values, each number a text.
-    let values = decoded.lines().filter(|line| line.starts_with("  value: ")).count();
-    assert_eq!(values, 4 * fields("sample {"));
-    let number = |field: &str| {
-        let line = decoded.lines().find(|line| line.starts_with(field)).unwrap();
-        line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
-    };
-    assert_eq!(strings[number("default_sample_type: ")], "\"wall\"");
-    assert_eq!(number("period: "), 10_000_000);
-    for name in ["cpu_python", "block_sleep", "upstream_cooperative", "[parked]", "blocked"] {
-        assert!(strings.contains(&format!("\"{name}\"").as_str()), "{name}: {strings:?}");
-    }
-    let line = line_of("faults.py", "original(\"time\", \"sleep\")(seconds)");
-    assert!(decoded.contains(&format!("    line: {line}\n")), "the line that blocks");
-}
-
-/// Beginning, length and name.
-type Slice<'t> = (f64, f64, &'t str);
-
-/// A trace: each track in order, what begins inside something ends inside it, tracks and processes have names.
-fn is_a_trace(file: &Path) {
-    let trace: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let events = trace["traceEvents"].as_array().unwrap();
-    let mut tracks: BTreeMap<(i64, i64), Vec<Slice<'_>>> = BTreeMap::new();
-    let (mut processes, mut threads) = (Vec::new(), Vec::new());
-    for event in events {
-        let (pid, tid) = (event["pid"].as_i64().unwrap(), event["tid"].as_i64().unwrap());
-        match (event["ph"].as_str(), event["name"].as_str()) {
-            (Some("X"), Some(name)) => {
-                let slice = (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap(), name);
-                tracks.entry((pid, tid)).or_default().push(slice);
-            }
-            (Some("M"), Some("process_name")) => {
-                processes.push((pid, event["args"]["name"].as_str().unwrap()));
-            }
-            (Some("M"), Some("thread_name")) => threads.push((pid, tid)),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(processes.len(), 3, "{processes:?}");
-    assert!(processes.iter().all(|(_, name)| name.ends_with("(gevent)")), "{processes:?}");
-    assert!(tracks.keys().all(|track| threads.contains(track)), "{threads:?}");
-    for (track, slices) in &tracks {
-        let mut open: Vec<f64> = Vec::new();
-        let mut last = 0.0;
-        for (ts, dur, name) in slices {
-            assert!(*ts >= last && *dur > 0.0, "{track:?}: {name} at {ts} after {last}");
-            last = *ts;
-            // A nanosecond is the last digit.
-            open.retain(|end| end - ts > 0.000_5);
-            assert!(open.iter().all(|end| ts + dur <= end + 0.000_5), "{track:?}: {name} at {ts}");
-            open.push(ts + dur);
-        }
-    }
-    let has = |name: &str| tracks.values().flatten().any(|(.., found)| found.contains(name));
-    assert!(has("running") && has("cpu_python") && has("blocked: ") && has("block_sleep"));
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::python("python3", HOSTILE, &[]);
+    let place = folder.path().join("r.svg");
+    let ran = run(&["record", &target.pid().to_string(), "-d", "500ms", "-o", text(&place)]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let shown = browser.open(&place, "");
+    assert_eq!((shown.complaints.as_slice(), shown.asked), (&[] as &[String], 0));
+    let page = &shown.page;
+    // Its own script has made room for the search and the details, so it has run.
+    assert!(page.contains("&lt;script&gt;document.title=1"), "the name is shown: {page}");
+    assert_eq!(page.matches("<script").count(), 1, "{page}");
+    let picture = gallery(folder.path(), "record.png");
+    assert_eq!(browser.picture(&place, (1200, 400), false, &picture).asked, 0);
+    assert!(std::fs::metadata(&picture).unwrap().len() > 5_000);
 }
 
 /// Whether a file is whole.
@@ -294,6 +181,18 @@ type Valid = fn(&[u8]) -> bool;
 
 #[test]
 fn a_recording_is_valid_at_every_moment() {
+    killed_at_any_moment(3, Duration::from_millis(200));
+}
+
+/// Long enough that later versions are put in the place of the first one.
+#[test]
+#[ignore = "takes minutes"]
+fn a_recording_is_valid_at_every_moment_at_length() {
+    killed_at_any_moment(8, Duration::from_secs(12));
+}
+
+/// Kills recordings of each form; what stands in their places is whole.
+fn killed_at_any_moment(rounds: u32, at_most: Duration) {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::python("python3", PROGRAM, &[]);
     let pid = target.pid().to_string();
@@ -311,19 +210,32 @@ fn a_recording_is_valid_at_every_moment() {
         ("r.svg", |bytes| bytes.ends_with(b"</svg>") || bytes.ends_with(b"</svg>\n")),
         ("r.folded", |bytes| !folded(std::str::from_utf8(bytes).unwrap()).is_empty()),
     ];
-    let tools = whole.map(|(name, valid)| {
-        let place = folder.path().join(name);
-        let child = start(tool::tool(&["record", &pid, "-q", "-o", text(&place)]));
-        (child, place, valid)
-    });
-    for (mut child, place, valid) in tools {
-        until("the first version is there", || place.exists());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let bytes = std::fs::read(&place).unwrap();
-        assert!(valid(&bytes), "{}: {}", place.display(), String::from_utf8_lossy(&bytes));
+    // At the first version, and then at any moment: while it gets ready, samples, writes, puts a version in place.
+    for round in 0..=rounds {
+        let tools = whole.map(|(name, valid)| {
+            let place = folder.path().join(name);
+            let child = start(tool::tool(&["record", &pid, "-q", "-o", text(&place)]));
+            (child, place, valid)
+        });
+        for (mut child, place, valid) in tools {
+            until("the first version is there", || place.exists());
+            if round > 0 {
+                std::thread::sleep(at_most.mul_f64(chance()));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let bytes = std::fs::read(&place).unwrap();
+            assert!(valid(&bytes), "{}: {}", place.display(), String::from_utf8_lossy(&bytes));
+        }
     }
     unharmed(target.pid());
+}
+
+/// Any number from 0 to 1.
+fn chance() -> f64 {
+    let mut bytes = [0; 4];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
 }
 
 fn unharmed(pid: i32) {

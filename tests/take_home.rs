@@ -1,11 +1,13 @@
 //! Reports that are taken home: two side by side, many as one summary, one as a page; and the story before and after.
 
+mod consumers;
 mod tool;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use consumers::browser::{Browser, gallery, size_of};
 use serde_json::Value;
 use tool::{Ran, assert_error, finish, run, skipped, start, tool};
 
@@ -116,6 +118,7 @@ fn what_is_no_report_is_told_with_its_one_cause() {
         }
     }
     assert_error(&["diff", "/no/such/file", text(&good)], "io", "No such file");
+    assert_error(&["merge", "/no/such/*.json"], "io", "no file fits this pattern");
     assert_error(&["diff", "-", "-"], "usage", "a report ends where the input ends");
     assert_error(&["merge", text(&file("letter", "dear reader\n"))], "bad_report", "it is neither JSON");
     // A newer minor version with fields and codes that nobody here has heard of is a report.
@@ -228,38 +231,25 @@ fn a_report_is_one_page_that_asks_nobody_for_anything() {
     assert!(busy.count() > 40, "it spins all the time: {lane}");
 }
 
+/// Would like to be a script, to change the page and to tell somebody.
+const ATTACK: &str = "</script><script>document.title='owned';new Image().src='http://owned.invalid/'</script>\
+                      <img src=x onerror=\"document.title='owned'\"><b>";
+
 /// A real browser makes the page, with a name in it that would like to be a script.
 #[test]
 fn a_browser_shows_the_page_and_runs_nothing_of_others() {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|done| done.status.success()))
-    else {
+    let Some(browser) = Browser::find() else {
         return skipped("no Chromium is installed: the page was not shown by a browser");
     };
     let folder = tempfile::tempdir().unwrap();
-    let attack = "</script><img src=x onerror=\"document.title='owned'\"><b>";
-    let hostile = renamed("modern-gevent-cpu_python", "cpu_python", attack, folder.path());
+    let hostile = renamed("modern-gevent-cpu_python", "cpu_python", ATTACK, folder.path());
     let place = folder.path().join("report.html");
     let ran = run(&["--replay", text(&hostile), "--format", "html", "-o", text(&place)]);
     assert_eq!(ran.code, 1, "{ran:?}");
-    let mut command = Command::new(browser);
-    command.args([
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-    ]);
-    command.args(["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]);
-    command.arg(format!("--user-data-dir={}", folder.path().join("profile").display()));
-    command.arg(format!("file://{}", place.display()));
-    let shown = finish(start(command));
-    assert_eq!(shown.code, 0, "{shown:?}");
+    let shown = browser.open(&place, "");
     // Neither an error of ours nor anything that the policy had to refuse.
-    let complaints: Vec<&str> = shown.stderr.lines().filter(|line| line.contains("CONSOLE")).collect();
-    assert_eq!(complaints, [] as [&str; 0]);
-    let page = shown.stdout.split_once("<script").unwrap().0;
+    assert_eq!((shown.complaints.as_slice(), shown.asked), (&[] as &[String], 0));
+    let page = shown.page.split_once("<script").unwrap().0;
     assert!(page.contains("<title>all_blocked on "), "{page}");
     for built in [
         "class=\"card trouble critical\"",
@@ -270,9 +260,66 @@ fn a_browser_shows_the_page_and_runs_nothing_of_others() {
     ] {
         assert!(page.contains(built), "{built} is missing: {page}");
     }
-    assert!(page.contains("&lt;/script&gt;&lt;img src=x onerror="), "the name is shown: {page}");
+    assert!(page.contains("&lt;/script&gt;&lt;script&gt;"), "the name is shown: {page}");
     assert!(!page.contains("<img") && !page.contains("<b></b>"), "{page}");
     assert!(page.contains("<pre id=\"plain\" hidden="), "the plain text makes room: {page}");
+}
+
+/// That the test above would notice: a page that lets the name act.
+#[test]
+fn a_page_that_asks_somebody_is_noticed() {
+    let Some(browser) = Browser::find() else {
+        return skipped("no Chromium is installed: the counting of what a page asks for was not tried");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("careless.html");
+    std::fs::write(&place, format!("<!doctype html><title>x</title><script>{ATTACK}")).unwrap();
+    let shown = browser.open(&place, "");
+    assert!(shown.page.contains("<title>owned") && shown.asked > 0, "{shown:?}");
+}
+
+/// Light and dark, wide and narrow, on the screen and on paper.
+#[test]
+fn the_page_has_pictures() {
+    let Some(browser) = Browser::find() else {
+        return skipped("no Chromium is installed: no picture was made of the page");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["modern-gevent-cpu_python", "modern-gevent-none"] {
+        let page = folder.path().join("report.html");
+        run(&["--replay", text(&capture(name)), "--format", "html", "-o", text(&page)]);
+        let [light, dark, paper] =
+            ["light.png", "dark.png", "pdf"].map(|end| gallery(folder.path(), &format!("{name}.{end}")));
+        let (wide, narrow) = ((1280, 1600), (500, 1600));
+        for shown in [
+            browser.picture(&page, wide, false, &light),
+            browser.picture(&page, narrow, true, &dark),
+            browser.print(&page, &paper),
+        ] {
+            assert_eq!((shown.complaints.as_slice(), shown.asked), (&[] as &[String], 0));
+        }
+        assert_eq!((size_of(&light), size_of(&dark)), (wide, narrow));
+        // An empty page of that size is packed into some thousand bytes.
+        for picture in [light, dark] {
+            assert!(std::fs::metadata(&picture).unwrap().len() > 20_000, "{}", picture.display());
+        }
+        let paper = std::fs::read(paper).unwrap();
+        assert!(paper.starts_with(b"%PDF-") && paper.len() > 10_000, "{name}: {} bytes", paper.len());
+    }
+}
+
+#[test]
+fn the_licences_of_others_are_those_of_what_is_linked() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut command = Command::new(format!("{root}/packaging/third-party"));
+    let printed = command.arg("--offline").current_dir(root).output().unwrap();
+    let said = String::from_utf8_lossy(&printed.stderr);
+    if said.contains("python3") && printed.status.code() == Some(127) {
+        return skipped("python3 is not installed: the licences of others were not compared");
+    }
+    assert!(printed.status.success(), "{said}");
+    let kept = std::fs::read(format!("{root}/THIRD-PARTY.txt")).unwrap();
+    assert!(printed.stdout == kept, "packaging/third-party > THIRD-PARTY.txt");
 }
 
 /// A loop that a driver blocks answers nobody; the same code with threads does. Neither needs a quiet machine to show.

@@ -1,6 +1,7 @@
 //! Pairs of equal length under load, once with and once without somebody who looks, in alternating order; what that costs
 //! the server, and what it costs itself.
 
+use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -16,7 +17,10 @@ pub struct Cost {
     wall_s: f64,
     cpu_s: f64,
     peak_mib: f64,
-    code: Option<i32>,
+    /// How it ended; `None` by a signal.
+    pub code: Option<i32>,
+    /// What it said on standard error.
+    pub told: String,
 }
 
 /// Who looks.
@@ -110,8 +114,10 @@ impl Looker {
     /// Looks once.
     pub fn look(&self) -> Fallible<Cost> {
         let began = Instant::now();
+        // A file takes all that is said, and nobody has to read it meanwhile.
+        let mut told = tempfile::tempfile()?;
         let mut command = Command::new(&self.program);
-        command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(told.try_clone()?);
         let child = command.spawn()?;
         let mut usage = std::mem::MaybeUninit::<nix::libc::rusage>::zeroed();
         let mut status = 0;
@@ -125,11 +131,16 @@ impl Looker {
         // SAFETY: all bits zero are a valid `rusage`, and wait4 has filled it.
         let usage = unsafe { usage.assume_init() };
         let seconds = |time: nix::libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        let wall_s = began.elapsed().as_secs_f64();
+        let mut said = Vec::new();
+        told.rewind()?;
+        told.read_to_end(&mut said)?;
         Ok(Cost {
-            wall_s: began.elapsed().as_secs_f64(),
+            wall_s,
             cpu_s: seconds(usage.ru_utime) + seconds(usage.ru_stime),
             peak_mib: usage.ru_maxrss as f64 / 1024.0,
             code: ExitStatus::from_raw(status).code(),
+            told: String::from_utf8_lossy(&said).into_owned(),
         })
     }
 }

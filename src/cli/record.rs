@@ -28,25 +28,25 @@ pub struct RecordArgs {
     /// How long to record: 30s, 5m; until Ctrl-C if not given
     #[arg(short, long, value_name = "TIME", value_parser = duration::parse)]
     pub duration: Option<Duration>,
-    /// Samples per second
+    /// Samples per second, 1000 at most
     #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     pub rate: u32,
-    /// Which time
+    /// Which time: all of it, that on a processor, or that blocked
     #[arg(long, value_enum, default_value_t = ModeArg::Wall)]
     pub mode: ModeArg,
     /// Also show what waits for work: threads, and what the server keeps for itself (with --mode wall)
     #[arg(short, long)]
     pub idle: bool,
-    /// What to tell apart: by server the same stack in all workers is one
+    /// What to tell apart: nothing (the same stack in all workers is one), workers or threads
     #[arg(long, value_enum, default_value_t = ByArg::Server)]
     pub by: ByArg,
     /// Look at this process of the server only
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub only: Option<i32>,
-    /// Form of the recording; if not given, the ending of the file's name says it
+    /// Form of the recording; if not given, the ending of the file's name says it, else folded stacks
     #[arg(long, value_enum)]
     pub format: Option<RecordFormat>,
-    /// Write it to a file (`-` for standard output)
+    /// Write it to a file: .svg, .speedscope.json, .pb.gz, .trace.json or .folded (`-` for standard output)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Say nothing but errors

@@ -18,16 +18,14 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     let mut first: Option<Error> = None;
     for path in &args.reports {
         let name = reports::name(path);
-        for document in reports::all(path) {
-            match document {
-                Ok(Document::Report(report)) => gatherer.add(&name, &report),
-                Ok(Document::Error(error)) => gatherer.failed(&name, &error),
-                Err(error) => {
-                    gatherer.unread(&name, &error);
-                    first.get_or_insert(error);
-                }
+        reports::each(path, |document| match document {
+            Ok(Document::Report(report)) => gatherer.add(&name, &report),
+            Ok(Document::Error(error)) => gatherer.failed(&name, &error),
+            Err(error) => {
+                gatherer.unread(&name, &error);
+                first.get_or_insert(error);
             }
-        }
+        });
     }
     // Nothing but files that are no reports: that is no summary, it is a mistake.
     if let Some(error) = first.filter(|_| gatherer.is_empty()) {

@@ -82,7 +82,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     }
     output.write_bytes(&bytes)?;
     if !args.quiet {
-        told::summary(profile, selection, args.output.as_deref());
+        told::summary(profile, selection, form, args.output.as_deref());
     }
     Ok(if signals::caught() == Some(Signal::SIGTERM) { 143 } else { 0 })
 }
@@ -116,10 +116,16 @@ fn unknown_ending(path: &Path) -> Error {
         "" => "its name has no ending that says which".to_owned(),
         other => format!("no form has the ending .{other}"),
     };
-    let known: Vec<&str> = ENDINGS.iter().map(|(ending, _)| *ending).collect();
-    Error::new(ErrorKind::Usage, format!("the form of {} is not known", path.display()), cause)
-        .remedy(format!("a name that ends in {}", known.join(", ")))
-        .remedy("--format")
+    // One ending for each form, the picture first.
+    let fitting: &[&str] = match &*ending {
+        "json" => &[".speedscope.json", ".trace.json"],
+        _ => &[".svg", ".speedscope.json", ".trace.json", ".pb.gz", ".folded"],
+    };
+    let error = Error::new(ErrorKind::Usage, format!("the form of {} is not known", path.display()), cause);
+    let stem = path.with_extension("");
+    let named =
+        fitting.iter().fold(error, |error, known| error.remedy(format!("-o {}{known}", stem.display())));
+    named.remedy("--format, with any name")
 }
 
 fn selection(args: &RecordArgs) -> Result<Selection> {
@@ -197,6 +203,21 @@ mod tests {
             ("x", None),
         ] {
             assert_eq!(by_ending(&Path::new("/tmp").join(name)), form, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_recording_of_nothing_is_an_error_that_says_what_to_do() {
+        let mut profile = Profile::default();
+        let error =
+            |profile: &Profile, mode| nothing(profile, Selection { mode, idle: false, by: By::Server }, 4242);
+        assert_eq!(error(&profile, Mode::Wall).kind, ErrorKind::Gone);
+        profile.totals.samples = 9;
+        for (mode, remedy) in [(Mode::Cpu, "longer"), (Mode::Blocked, "--mode wall"), (Mode::Wall, "--idle")]
+        {
+            let error = error(&profile, mode);
+            assert_eq!(error.kind, ErrorKind::NotObservable);
+            assert!(error.remedies.iter().any(|text| text.contains(remedy)), "{error:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Reports from files and from standard input, for `diff` and `merge`. A capture is judged by today's rules on the way.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -9,12 +9,9 @@ use flate2::read::MultiGzDecoder;
 use crate::capture::mask::{self, Values};
 use crate::capture::reader::{self, Limits};
 use crate::diagnose;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::report::exit::{FailOn, decide};
-use crate::report::received::{self, Document, Received};
-
-/// The most that is read of a report, unpacked.
-const MOST_BYTES: u64 = 64 << 20;
+use crate::report::received::{self, Document, Received, cannot_read};
 
 /// How a file of reports begins where it is a capture.
 const CAPTURE: &[u8] = b"{\"stallscope_capture\"";
@@ -35,23 +32,23 @@ pub(super) fn one(path: &Path) -> Result<Received> {
     let name = name(path);
     match content(path)? {
         Content::Capture(report) => Ok(*report),
-        Content::Text(bytes) => received::parse_one(&bytes, &name),
+        Content::Text(input) => received::parse_one(input, &name),
     }
 }
 
-/// All documents of an input: `cat *.json | stallscope merge -`.
-pub(super) fn all(path: &Path) -> Vec<Result<Document>> {
+/// Each document of an input, one by one: `cat *.json | stallscope merge -`.
+pub(super) fn each(path: &Path, mut take: impl FnMut(Result<Document>)) {
     let name = name(path);
     match content(path) {
-        Ok(Content::Capture(report)) => vec![Ok(Document::Report(report))],
-        Ok(Content::Text(bytes)) => received::parse(&bytes, &name),
-        Err(error) => vec![Err(error)],
+        Ok(Content::Capture(report)) => take(Ok(Document::Report(report))),
+        Ok(Content::Text(input)) => received::documents(input, &name).for_each(take),
+        Err(error) => take(Err(error)),
     }
 }
 
 enum Content {
     Capture(Box<Received>),
-    Text(Vec<u8>),
+    Text(Box<dyn Read>),
 }
 
 fn content(path: &Path) -> Result<Content> {
@@ -62,32 +59,28 @@ fn content(path: &Path) -> Result<Content> {
     unpacked(File::open(path).map_err(|error| cannot_read(&name, &error))?, &name)
 }
 
-fn unpacked(input: impl Read, name: &str) -> Result<Content> {
+fn unpacked(input: impl Read + 'static, name: &str) -> Result<Content> {
     let (start, input) = peek(input, GZIP.len(), name)?;
     if start == GZIP { told(MultiGzDecoder::new(input), name) } else { told(input, name) }
 }
 
-fn told(input: impl Read, name: &str) -> Result<Content> {
+fn told(input: impl Read + 'static, name: &str) -> Result<Content> {
     let (start, input) = peek(input, CAPTURE.len(), name)?;
     if start == CAPTURE {
         return judged(BufReader::new(input), name).map(|report| Content::Capture(Box::new(report)));
     }
-    let mut bytes = Vec::new();
-    let read = input.take(MOST_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| cannot_read(name, &error))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        let cause = format!("it is longer than {} MiB, which no report is", MOST_BYTES >> 20);
-        return Err(Error::new(ErrorKind::BadReport, format!("{name} is no report that can be read"), cause));
-    }
-    Ok(Content::Text(bytes))
+    Ok(Content::Text(Box::new(input)))
 }
 
-/// The first bytes of a stream, and the stream as if nobody had looked.
-fn peek<'r>(mut input: impl Read + 'r, bytes: usize, name: &str) -> Result<(Vec<u8>, impl Read + 'r)> {
+/// A stream as if nobody had looked.
+type Untouched<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// The first bytes of a stream, and the stream.
+fn peek<R: Read>(mut input: R, bytes: usize, name: &str) -> Result<(Vec<u8>, Untouched<R>)> {
     let mut start = Vec::with_capacity(bytes);
     let read = input.by_ref().take(bytes as u64).read_to_end(&mut start);
     read.map_err(|error| cannot_read(name, &error))?;
-    let again = io::Cursor::new(start.clone());
+    let again = Cursor::new(start.clone());
     Ok((start, again.chain(input)))
 }
 
@@ -97,13 +90,4 @@ fn judged(input: impl io::BufRead, name: &str) -> Result<Received> {
     let diagnosis = diagnose::diagnose(&capture);
     let exit = decide(&diagnosis, &FailOn::default(), None);
     received::own(&crate::report::build(&capture, &diagnosis, exit))
-}
-
-fn cannot_read(name: &str, error: &io::Error) -> Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        let cause = "it ends in the middle: it was cut short";
-        return Error::new(ErrorKind::BadReport, format!("{name} is no report that can be read"), cause)
-            .remedy("copy it again");
-    }
-    Error::new(ErrorKind::Io, format!("cannot read {name}"), error.to_string())
 }

@@ -1,11 +1,14 @@
 //! A report that somebody else wrote, perhaps a newer version of this program: read with an open mind.
 //!
-//! Takes bytes, gives what a comparison or a summary needs of them. Codes are words, not enumerations, fields that are
+//! Takes a stream, gives what a comparison or a summary needs of them. Codes are words, not enumerations, fields that are
 //! missing are empty, fields that are not known are passed over: a reader must accept both. What is no report, was cut
 //! short or has a newer major version is refused with the one reason. Pure, and the bytes are not trusted.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +19,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Major version of the documents that are understood.
 const MAJOR: u64 = 1;
+
+/// The most that is read of one document, unpacked.
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What stands in a stream of documents.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,29 +264,79 @@ pub fn own(report: &Report) -> Result<Received> {
     report_of(value, "this look")
 }
 
-/// The documents in a text, one behind the other; `name` is what errors call it. Behind what is no JSON nothing can be
-/// read; behind a document that is no report, the next one can.
-#[must_use]
-pub fn parse(bytes: &[u8], name: &str) -> Vec<Result<Document>> {
-    let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
-    let documents: Vec<_> = values
-        .map(|value| value.map_err(|error| broken(name, &error)).and_then(|value| document(value, name)))
-        .collect();
-    if documents.is_empty() { vec![Err(bad(name, "it is empty"))] } else { documents }
+/// The documents of a stream, one behind the other; `name` is what errors call it. However many there are, one at a time is
+/// kept. Behind what is no JSON nothing can be read; behind a document that is no report, the next one can.
+pub fn documents(input: impl Read, name: &str) -> impl Iterator<Item = Result<Document>> {
+    documents_within(MOST_BYTES, input, name)
 }
 
-/// The one report in a text.
-pub fn parse_one(bytes: &[u8], name: &str) -> Result<Received> {
-    let mut documents = parse(bytes, name).into_iter();
+fn documents_within(most: u64, input: impl Read, name: &str) -> impl Iterator<Item = Result<Document>> {
+    let left = Rc::new(Cell::new(most));
+    let input = BufReader::new(Bounded { input, left: Rc::clone(&left) });
+    let mut values = serde_json::Deserializer::from_reader(input).into_iter::<Value>();
+    let mut empty = true;
+    std::iter::from_fn(move || {
+        let value = values.next();
+        left.set(most);
+        match value {
+            None if std::mem::take(&mut empty) => Some(Err(bad(name, "it is empty"))),
+            value => {
+                empty = false;
+                let value = value?.map_err(|error| broken(name, error));
+                Some(value.and_then(|value| document(value, name)))
+            }
+        }
+    })
+}
+
+/// A stream of which only so much is read.
+struct Bounded<R> {
+    input: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.input.read(buffer)?;
+        let left = self.left.get().checked_sub(length as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.left.set(left);
+        Ok(length)
+    }
+}
+
+/// The one report of a stream.
+pub fn parse_one(input: impl Read, name: &str) -> Result<Received> {
+    let mut documents = documents(input, name);
     match (documents.next().transpose()?, documents.next().transpose()?) {
         (Some(Document::Report(report)), None) => Ok(*report),
         (Some(Document::Error(error)), None) => {
             Err(bad(name, "the look failed, and it holds the error instead of a report")
-                .value(format!("{}: {}", error.message, error.cause)))
+                .value(format!("{}: {}", error.message, error.cause))
+                .remedy("look again: stallscope PID --format json -o report.json"))
         }
         _ => Err(bad(name, "it holds more than one document")
             .remedy("one report for each side")
             .remedy("stallscope merge, for a summary of many")),
+    }
+}
+
+/// A stream that cannot be read; one that was packed and ends too early is no report.
+#[must_use]
+pub fn cannot_read(name: &str, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            let cause = "it ends in the middle: it was cut short";
+            Error::new(ErrorKind::BadReport, no_report(name), cause).remedy("copy it again")
+        }
+        io::ErrorKind::FileTooLarge => {
+            bad(name, &format!("it is longer than {} MiB, which no report is", MOST_BYTES >> 20))
+        }
+        kind => {
+            // A pattern reaches us as it was typed where the shell has nothing to put in its place.
+            let pattern = kind == io::ErrorKind::NotFound && name.contains('*');
+            let cause = if pattern { "no file fits this pattern".into() } else { error.to_string() };
+            Error::new(ErrorKind::Io, format!("cannot read {name}"), cause)
+        }
     }
 }
 
@@ -318,8 +374,10 @@ fn report_of(value: Value, name: &str) -> Result<Received> {
     serde_json::from_value(value).map_err(|error| not_one(name, &error.to_string()))
 }
 
-fn broken(name: &str, error: &serde_json::Error) -> Error {
-    if error.is_eof() {
+fn broken(name: &str, error: serde_json::Error) -> Error {
+    if error.is_io() {
+        cannot_read(name, &error.into())
+    } else if error.is_eof() {
         bad(name, "it ends in the middle: it was cut short").value(format!(
             "line {} column {}",
             error.line(),
@@ -334,8 +392,12 @@ fn not_one(name: &str, value: &str) -> Error {
     bad(name, "it is no report of stallscope").value(value)
 }
 
+fn no_report(name: &str) -> String {
+    format!("{name} is no report that can be read")
+}
+
 fn bad(name: &str, cause: &str) -> Error {
-    let error = Error::new(ErrorKind::BadReport, format!("{name} is no report that can be read"), cause);
+    let error = Error::new(ErrorKind::BadReport, no_report(name), cause);
     if cause.starts_with("it is") || cause.starts_with("it ends") {
         error.remedy("stallscope PID --format json -o report.json")
     } else {

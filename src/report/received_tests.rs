@@ -76,7 +76,8 @@ fn several_documents_may_follow_each_other_and_a_failed_look_is_one() {
     let report = json::render(&sample());
     let error = r#"{"schema_version":"1.0","error":{"kind":"not_permitted","message":"m","cause":"c","value":null,"remedies":[]}}"#;
     let newer = r#"{"schema_version":"2.0"}"#;
-    let documents = parse(format!("{report}{error}\n{newer}{report}{{").as_bytes(), "x");
+    let stream = format!("{report}{error}\n{newer}{report}{{");
+    let documents: Vec<_> = documents(stream.as_bytes(), "x").collect();
     assert!(matches!(
         &documents[..],
         [Ok(Document::Report(_)), Ok(Document::Error(e)), Err(_), Ok(Document::Report(_)), Err(_)] if e.kind == "not_permitted"
@@ -87,10 +88,22 @@ fn several_documents_may_follow_each_other_and_a_failed_look_is_one() {
     assert!(parse_one(error.as_bytes(), "x").unwrap_err().cause.contains("the look failed"));
 }
 
+#[test]
+fn a_document_is_bounded_and_their_number_is_not() {
+    const MOST: u64 = 20_000;
+    let short = r#"{"schema_version":"1.0","error":{"kind":"gone","message":"m","cause":"c"}}"#;
+    let many = 2 * MOST as usize / short.len();
+    let stream = format!("{}\"{}\"", short.repeat(many), "x".repeat(2 * MOST as usize));
+    let mut documents: Vec<_> = documents_within(MOST, stream.as_bytes(), "x").collect();
+    let last = documents.pop().unwrap().unwrap_err();
+    assert!(last.kind == ErrorKind::BadReport && last.cause.contains("longer than"), "{last:?}");
+    assert!(documents.len() == many && documents.iter().all(Result::is_ok), "{}", documents.len());
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_a_report_or_an_error(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
-        let documents = parse(&bytes, "x");
+        let documents: Vec<_> = documents(bytes.as_slice(), "x").collect();
         proptest::prop_assert!(documents.iter().all(Result::is_err));
     }
 }

@@ -1,6 +1,8 @@
 //! What reads our documents and comes from the registries: shared by the tests of the forms.
 #![allow(dead_code, reason = "each test program uses its share of this")]
 
+pub mod browser;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

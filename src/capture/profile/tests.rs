@@ -173,3 +173,36 @@ fn a_worker_that_takes_a_number_again_is_another_one() {
     profile.process(&ProcessFacts { start_time_ticks: facts.start_time_ticks + 1, ..facts }, 20);
     assert_eq!(profile.processes.iter().map(|p| p.joined_ns).collect::<Vec<_>>(), [0, 20]);
 }
+
+#[test]
+fn an_hour_takes_no_more_room_than_a_minute() {
+    let header = ProfileHeader { rate_hz: 100, arch: "x86_64".into(), ..ProfileHeader::default() };
+    let mut profile = Profile::new(header, true);
+    let facts = crate::capture::samples::process(1);
+    profile.process(&facts, 0);
+    let room = |profile: &Profile| {
+        (profile.entries.len(), profile.entries.capacity(), profile.index.capacity(), profile.last.len())
+    };
+    let mut after_a_minute = None;
+    for turn in 1..=60 * 60 * 100_u64 {
+        profile.tick(turn * 10 * MS);
+        // What each does is something else at every turn, so that no slice goes on.
+        for tid in [1, 2] {
+            profile.thread(&sample(tid, Doing::Running, Some((turn % 7) as u32), turn, 0), false, false);
+        }
+        if turn % 25 == 0 {
+            profile.name_threads([(1, "MainThread".into()), (2, "two".into())]);
+            profile.process(&facts, turn * 10 * MS);
+            profile.forget_threads(|tid| tid < 3);
+        }
+        if turn == 6_000 {
+            after_a_minute = Some(room(&profile));
+        }
+    }
+    assert_eq!(Some(room(&profile)), after_a_minute);
+    assert_eq!((profile.entries.len(), profile.processes.len(), profile.thread_names.len()), (2 * 7, 1, 2));
+    let seen: u64 = profile.entries.iter().map(|entry| entry.wall_ns).sum();
+    assert_eq!(seen, 2 * 3_600 * 1_000 * MS, "all of the time stands in it");
+    // What came after what is kept of the last while only.
+    assert!(profile.timeline.sorted().len() <= timeline::MAX_SLICES && profile.timeline.begins_ns() > 0);
+}

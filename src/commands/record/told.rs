@@ -7,8 +7,8 @@ use crate::capture::model::Role;
 use crate::capture::profile::{Profile, Who};
 use crate::diagnose::times;
 use crate::report::output::write_quietly;
-use crate::report::profile::Selection;
 use crate::report::profile::lines::Told;
+use crate::report::profile::{ProfileForm, Selection};
 use crate::report::sanitize::{Charset, PROSE_COLUMNS, escape};
 use crate::report::words::{count, name, plural};
 
@@ -50,11 +50,22 @@ impl Progress {
 }
 
 /// How it went.
-pub(super) fn summary(profile: &Profile, selection: Selection, path: Option<&Path>) {
-    let _ = write_quietly(&mut std::io::stderr(), &text(profile, selection, path));
+pub(super) fn summary(profile: &Profile, selection: Selection, form: ProfileForm, path: Option<&Path>) {
+    let _ = write_quietly(&mut std::io::stderr(), &text(profile, selection, form, path));
 }
 
-fn text(profile: &Profile, selection: Selection, path: Option<&Path>) -> String {
+/// Who opens a form.
+const fn reader(form: ProfileForm) -> &'static str {
+    match form {
+        ProfileForm::Collapsed => "for flamegraph.pl, or grep",
+        ProfileForm::Flamegraph => "for a browser",
+        ProfileForm::Speedscope => "for https://www.speedscope.app",
+        ProfileForm::Pprof => "for go tool pprof -http=:",
+        ProfileForm::Chrome => "for https://ui.perfetto.dev",
+    }
+}
+
+fn text(profile: &Profile, selection: Selection, form: ProfileForm, path: Option<&Path>) -> String {
     let meanings = times::meanings(profile);
     let told = Told::new(profile, &meanings, selection);
     let totals = &profile.totals;
@@ -77,7 +88,7 @@ fn text(profile: &Profile, selection: Selection, path: Option<&Path>) -> String 
     )];
     if let Some(path) = path.filter(|path| path.as_os_str() != "-") {
         let (path, all) = (name(&path.to_string_lossy()), seconds(told.total_ns()));
-        lines.push(format!("wrote {path} ({all} of {})", told.kind()));
+        lines.push(format!("wrote {path} ({all} of {}), {}", told.kind(), reader(form)));
     }
     let mut note = |what: String| lines.push(format!("note: {what}"));
     if totals.other > 0 {

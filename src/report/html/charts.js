@@ -71,7 +71,9 @@ function lane(process, classes) {
     add('line', { class: 'cut', x1: at, x2: at, y1: 0, y2: 100, 'vector-effect': 'non-scaling-stroke' });
   }
   const picture = svg('svg', { class: classes, viewBox: '0 0 1000 100', preserveAspectRatio: 'none', role: 'img' }, ...marks);
-  picture.setAttribute('aria-label', 'time line of process ' + Number(process.pid));
+  const words = spoken(process);
+  picture.setAttribute('aria-label', 'time line of process ' + Number(process.pid) + ': ' + words);
+  picture.prepend(svg('title', {}, words));
   return picture;
 }
 

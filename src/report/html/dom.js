@@ -60,6 +60,9 @@ function count(number) {
   return Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
+/** A number of things. */
+const plural = (number, thing) => count(number) + ' ' + thing + (number === 1 ? '' : 's');
+
 function number(value) {
   const rounded = Math.round(value * 1000) / 1000;
   return Number.isInteger(rounded) && rounded >= 0 ? count(rounded) : String(rounded);

@@ -36,7 +36,8 @@ function evidence(title, items) {
   if (!items.length) return [];
   const rows = items.map((item) => {
     const measured = item.value === null ? '' : number(item.value) + (item.op && item.threshold !== null ? ' ' + item.op + ' ' + number(item.threshold) : '');
-    return [el('b', '', item.id), el('span', '', item.observed), el('span', 'mono', measured), el('span', 'mono faint', item.source)];
+    const where = item.source.split('.').flatMap((part, at) => (at ? ['.', el('wbr'), part] : part));
+    return [el('b', '', item.id), el('span', '', item.observed), el('span', 'mono', measured), el('span', 'mono faint', where)];
   });
   return [el('h3', '', title), table('evidence', ['', 'seen', 'measured', 'where'], rows)];
 }
@@ -73,12 +74,13 @@ function overview() {
   const rows = worstFirst(processes).map((process) => {
     const link = el('a', '', process.role + ' ' + pid(process));
     link.href = '#' + detailsOf(process);
-    const what = culprit(process.verdict.culprit) || process.verdict.summary;
+    const what = el('td', isFine(process) ? 'what short' : 'what', culprit(process.verdict.culprit) || process.verdict.summary);
+    what.title = what.textContent;
     return [
       el('td', 'who', link),
       el('td', 'nowrap', badge(process.verdict.severity), ' ', el('span', 'mono', process.verdict.code)),
       el('td', 'time', lane(process, 'lane') || bar(process)),
-      el('td', isFine(process) ? 'what short' : 'what', what),
+      what,
     ];
   });
   return el('section', 'card', el('h2', '', 'Processes'), legend(processes), table('overview', ['', 'verdict', 'where the time of its loop or slots went', 'what'], rows));
@@ -98,17 +100,19 @@ function budget(process) {
   ];
 }
 
+const turns = (each) => number(each) + (each === 1 ? ' turn' : ' turns') + ' a second';
+
 function signs(process) {
   const facts = [];
   const { loop, heartbeat, connections, tasks, python } = process;
   if (python) facts.push(python.implementation + ' ' + python.version);
-  if (loop.kind !== 'none') facts.push('loop ' + loop.kind + (loop.turns_per_s !== null ? ', ' + number(Math.round(loop.turns_per_s * 10) / 10) + ' turns a second' : '') + (loop.longest_gap_ms !== null ? ', longest silence ' + count(loop.longest_gap_ms) + ' ms' : ''));
+  if (loop.kind !== 'none') facts.push('loop ' + loop.kind + (loop.turns_per_s !== null ? ', ' + turns(Math.round(loop.turns_per_s * 10) / 10) : '') + (loop.longest_gap_ms !== null ? ', longest silence ' + count(loop.longest_gap_ms) + ' ms' : ''));
   if (heartbeat) facts.push('heartbeat ' + count(heartbeat.age_ms) + ' ms ago');
   if (connections) {
-    facts.push(count(connections.clients) + ' clients' + (connections.in_flight !== null ? ', ' + count(connections.in_flight) + ' requests in flight' : ''));
-    for (const backend of connections.backends) facts.push(count(backend.waiting) + ' wait for ' + backend.peer);
+    facts.push(plural(connections.clients, 'client') + (connections.in_flight !== null ? ', ' + plural(connections.in_flight, 'request') + ' in flight' : ''));
+    for (const backend of connections.backends) facts.push(count(backend.waiting) + (backend.waiting === 1 ? ' waits for ' : ' wait for ') + backend.peer);
   }
-  if (tasks) facts.push(count(tasks.greenlets.total) + ' greenlets, ' + count(tasks.asyncio.total) + ' tasks');
+  if (tasks) facts.push(plural(tasks.greenlets.total, 'greenlet') + ', ' + plural(tasks.asyncio.total, 'task'));
   return facts.length ? el('p', 'faint', facts.join(' · ')) : null;
 }
 
@@ -132,7 +136,7 @@ function details(process) {
   const title = el('span', '', badge(verdict.severity), ' ', el('b', '', process.role + ' ' + pid(process)), ' ', el('span', 'mono', verdict.code), ' ', el('span', 'faint', verdict.summary));
   const folded = fold(title, !isFine(process) && processes.filter((one) => !isFine(one)).length <= SHOWN_DETAILS,
     signs(process), budget(process),
-    picture ? [el('h3', '', 'Its stacks (choose a frame to enlarge it)'), picture] : el('p', 'faint', 'No stacks were read of it.'),
+    picture ? [el('h3', '', 'Its stacks'), picture] : el('p', 'faint', 'No stacks were read of it.'),
     isFine(process) ? findings(process) : [], threads(process), waiting(process));
   folded.id = detailsOf(process);
   folded.classList.add('process');
@@ -150,9 +154,9 @@ function look() {
   const { burst } = collection;
   const queue = server.accept_queue;
   const rows = [
-    ['the target', burst.used ? count(burst.stops) + ' stops of ' + count(burst.threads) + ' threads; nothing was written into it' : 'was never stopped, and nothing was written into it'],
+    ['the target', burst.used ? plural(burst.stops, 'stop') + ' of ' + plural(burst.threads, 'thread') + '; nothing was written into it' : 'was never stopped, and nothing was written into it'],
     ['looked', (collection.duration_ms / 1000).toFixed(1) + ' s at ' + count(collection.rate_hz) + ' per second, level ' + collection.level + ', from ' + collection.started_at],
-    ['machine', host.hostname + ', ' + host.kernel + ', ' + host.arch + ', ' + count(host.cpus) + ' processors'],
+    ['machine', host.hostname + ', ' + host.kernel + ', ' + host.arch + ', ' + plural(host.cpus, 'processor')],
     ['accept queue', queue.max === null ? 'not seen' : 'at most ' + count(queue.max) + (queue.backlog === null ? '' : ' of ' + count(queue.backlog)) + (queue.share_nonzero === null ? '' : ', somebody waits in ' + percent(queue.share_nonzero) + ' of the readings')],
     collection.self && ['our cost', count(collection.self.cpu_ms) + ' ms of processor time, ' + (collection.self.rss_kib / 1024).toFixed(1) + ' MiB'],
     ['stallscope', tool.version + ', rules ' + tool.rules_version],
@@ -165,9 +169,8 @@ function build() {
   const wrong = troubles().map(trouble);
   const page = document.getElementById('page');
   page.append(
-    ...(wrong.length ? wrong : [el('section', 'card', el('p', 'lead', 'Nothing is wrong with any of its processes.'))]),
-    overview(),
-    el('section', 'card', el('h2', '', 'Each process'), worstFirst(processes).map(details)),
+    ...(wrong.length ? wrong : [el('section', 'card', el('p', 'lead', processes.length ? 'Nothing is wrong with any of its processes.' : 'None of its processes was looked at.'))]),
+    ...(processes.length ? [overview(), el('section', 'card', el('h2', '', 'Each process'), worstFirst(processes).map(details))] : []),
     ...[notSeen(), look()].filter(Boolean));
   document.getElementById('plain').hidden = true;
 }

@@ -12,6 +12,7 @@ use crate::report::exit::FailOn;
 use crate::report::model::{Exit, SCHEMA_VERSION, Tool};
 use crate::report::received::{Received, ReceivedError, ReceivedProcess, severity};
 use crate::report::word;
+use crate::report::words::plural;
 
 /// Hosts that are named where several blame the same.
 const HOSTNAMES: usize = 5;
@@ -238,8 +239,12 @@ impl Gatherer {
             return exit(1, found.clone());
         }
         if !self.missing.is_empty() {
-            let all = self.looks.len() + self.missing.len();
-            return exit(3, format!("{} of {all} reports are missing", self.missing.len()));
+            let missing = self.missing.len();
+            let all = plural((self.looks.len() + missing) as u64, "report");
+            return exit(
+                3,
+                format!("{missing} of {all} {} missing", if missing == 1 { "is" } else { "are" }),
+            );
         }
         if self.unknown == self.looks.len() as u64 {
             return exit(4, "every verdict is unknown".into());

@@ -25,7 +25,9 @@ pub fn render(fleet: &Fleet) -> String {
     );
     counts(&mut text, "servers", &fleet.servers);
     counts(&mut text, "processes", &fleet.processes);
-    text.push_str("\n| host | | verdict | workers |\n|---|---|---|---|\n");
+    if !fleet.looks.is_empty() {
+        text.push_str("\n| host | | verdict | workers |\n|---|---|---|---|\n");
+    }
     for look in fleet.looks.iter().take(ROWS) {
         let _ = writeln!(
             text,

@@ -105,6 +105,20 @@ fn what_is_missing_is_told_and_no_success() {
 }
 
 #[test]
+fn a_fleet_of_which_nothing_came_in_says_so() {
+    let mut gatherer = Gatherer::new(FailOn::default());
+    gatherer.failed("1.json", &ReceivedError::default());
+    let fleet = gatherer.finish();
+    assert_eq!((fleet.exit.code, fleet.exit.reason.as_str()), (3, "1 of 1 report is missing"));
+    for page in [text::render(&fleet, Style::default()), markdown::render(&fleet)] {
+        assert!(
+            page.contains("no report came in") && !page.contains("worst") && !page.contains("verdict |"),
+            "{page}"
+        );
+    }
+}
+
+#[test]
 fn a_thousand_reports_are_one_page_and_a_bounded_document() {
     let mut gatherer = Gatherer::new(FailOn::Never);
     let mut sample = report(&samples::hot_spin(), "web");

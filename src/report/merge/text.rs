@@ -43,7 +43,9 @@ pub fn render(fleet: &Fleet, style: Style) -> String {
 /// How many of a severity there are, in a sentence; the worst first.
 pub(super) fn sentence(fleet: &Fleet) -> String {
     let of = |severity| fleet.looks.iter().filter(|look| look.severity == severity).count();
-    let all = fleet.looks.len();
+    if fleet.looks.is_empty() {
+        return "no report came in, so nothing is known".into();
+    }
     let words = [
         (of(Some(Severity::Critical)), "critical"),
         (of(Some(Severity::Warning)), "warned of"),
@@ -51,7 +53,8 @@ pub(super) fn sentence(fleet: &Fleet) -> String {
         (of(Some(Severity::Info)), "well"),
     ];
     let said = words.into_iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
-    format!("{} of {all} servers", said.collect::<Vec<_>>().join(", "))
+    let all = plural(fleet.looks.len() as u64, "server");
+    format!("{} of {all}", said.collect::<Vec<_>>().join(", "))
 }
 
 /// What was taken in, in a line.
@@ -130,6 +133,9 @@ pub(super) fn troubles(look: &Look) -> String {
 }
 
 fn looks(page: &mut Page, looks: &[Look]) {
+    if looks.is_empty() {
+        return;
+    }
     page.gap();
     page.line(0, Tone::Strong, "Hosts, the worst first");
     let widest = |of: fn(&Look) -> usize| looks.iter().take(LOOKS).map(of).max().unwrap_or(0);
