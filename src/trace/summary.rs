@@ -114,15 +114,22 @@ pub struct Spent {
     pub in_calls_ns: u64,
     /// Between calls: in its own code, or waiting for a processor there.
     pub between_calls_ns: u64,
+    /// How much of its time in calls it was on no processor; `null` where the engine does not see that.
+    pub off_cpu_in_calls_ns: Option<u64>,
+    /// And how much of its other time: it waited for a processor.
+    pub off_cpu_between_calls_ns: Option<u64>,
 }
 
-/// Where a thread's time went. `length_ns` is that of the burst.
+/// Where a thread's time went. `length_ns` is that of the burst, `off_cpu_ns` its time on no processor, if that was seen.
 #[must_use]
-pub fn spent(calls: &[&Call], length_ns: u64) -> Spent {
+pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<u64>) -> Spent {
     let open = |call: &Call| length_ns.saturating_sub(call.at_ns);
+    let in_calls: u64 = calls.iter().filter_map(|call| call.off_cpu_ns).sum();
     Spent {
         in_calls_ns: calls.iter().map(|call| call.took_ns.unwrap_or_else(|| open(call))).sum(),
         between_calls_ns: calls.iter().filter_map(|call| call.since_last_ns).sum(),
+        off_cpu_in_calls_ns: off_cpu_ns.map(|_| in_calls),
+        off_cpu_between_calls_ns: off_cpu_ns.map(|all| all.saturating_sub(in_calls)),
     }
 }
 
@@ -180,6 +187,10 @@ mod tests {
         let all: Vec<&Call> = seen.iter().collect();
         let polls = polls(&all).unwrap();
         assert_eq!((polls.polls, polls.longest_gap_ns), (3, Some(900)));
-        assert_eq!(spent(&all, 50_000_000).in_calls_ns, 600);
+        let stopped = spent(&all, 50_000_000, None);
+        assert_eq!((stopped.in_calls_ns, stopped.off_cpu_in_calls_ns), (600, None));
+        let first = Call { off_cpu_ns: Some(90), ..seen[0].clone() };
+        let seen = spent(&[&first], 50_000_000, Some(100));
+        assert_eq!((seen.off_cpu_in_calls_ns, seen.off_cpu_between_calls_ns), (Some(90), Some(10)));
     }
 }
