@@ -201,7 +201,7 @@ fn recorded(portal: &Portal, command: &[String]) -> Fallible<()> {
     for _ in 0..PAIRS {
         let load = Load::start(&plan(portal));
         let out = Command::new(&command[0]).args(&command[1..]).output()?;
-        load.stop();
+        let _ = load.stop();
         let document: Value = serde_json::from_slice(&out.stdout)?;
         let burst = &document["processes"][0]["burst"];
         let length_ms = burst["duration_ns"].as_f64().unwrap_or(0.0) / 1e6;

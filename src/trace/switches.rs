@@ -37,12 +37,12 @@ impl OffCpu {
                     thread.times.0.push((burst.began_ns, event.at_ns));
                 }
                 What::OnCpu => {
-                    thread.times.0.extend(thread.since_ns.take().map(|since| (since, event.at_ns)))
+                    thread.times.0.extend(thread.since_ns.take().map(|since| (since, event.at_ns)));
                 }
                 What::OffCpu => thread.since_ns = Some(event.at_ns),
                 // It runs, and when it came to that is among what was lost.
                 What::Enter { .. } | What::Leave { .. } | What::Lost(_) | What::Ended => {
-                    thread.since_ns = None
+                    thread.since_ns = None;
                 }
                 _ => {}
             }

@@ -53,7 +53,7 @@ fn layout(format: &[u8], values: &str, bytes: usize) -> Option<Layout> {
     Some(Layout { kind: field("common_type", 2)?, number: field("id", 8)?, values: field(values, bytes)? })
 }
 
-/// `	field:unsigned long args[6];	offset:16;	size:48;	signed:0;`
+/// `field:unsigned long args[6]; offset:16; size:48; signed:0;`, with tabs between.
 fn place(format: &[u8], name: &str) -> Option<Place> {
     lines(format).find_map(|line| {
         let mut parts = std::str::from_utf8(line).ok()?.trim().split(';').map(str::trim);
@@ -70,7 +70,7 @@ fn place(format: &[u8], name: &str) -> Option<Place> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
