@@ -86,7 +86,8 @@ fn main() -> Fallible<()> {
 /// A trace of three seconds by perf events, with tracefs in a mount namespace of its own; loudly none where that is not
 /// permitted.
 fn by_events(tool: &str, pid: &str) -> Option<Vec<String>> {
-    const WITH_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"";
+    const WITH_TRACEFS: &str =
+        "T=/sys/kernel/tracing; mountpoint -q $T || mount -t tracefs tracefs $T; exec \"$@\"";
     let words = |length: &str| {
         let head = ["unshare", "--mount", "sh", "-c", WITH_TRACEFS, "sh", tool, "trace", pid, "--only", pid];
         let tail = ["--engine", "perf", "--max-events", "200000", "--format", "json", "-d", length];

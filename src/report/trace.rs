@@ -191,9 +191,10 @@ fn process(traced: &Traced) -> TraceProcess {
     let mut tids: BTreeSet<i32> = traced.burst.threads.iter().map(|t| t.tid).collect();
     tids.extend(traced.burst.events.iter().map(|e| e.tid));
     let off_cpu = OffCpu::of(&traced.burst);
-    let off_cpu_ns = |tid: i32| Some(off_cpu.as_ref()?.get(&tid).map_or(0, OffCpu::total_ns));
+    let never = OffCpu::default();
+    let off_cpu = |tid: i32| Some(off_cpu.as_ref()?.get(&tid).unwrap_or(&never));
     let mut threads: Vec<TraceThread> =
-        tids.into_iter().map(|tid| thread(traced, tid, &calls, &taken, off_cpu_ns(tid))).collect();
+        tids.into_iter().map(|tid| thread(traced, tid, &calls, &taken, off_cpu(tid))).collect();
     threads.sort_by_key(|t| (std::cmp::Reverse(t.calls.len()), t.tid));
     TraceProcess {
         pid: traced.burst.pid,
@@ -210,7 +211,7 @@ fn thread(
     tid: i32,
     all: &[Call],
     taken: &BTreeSet<i32>,
-    off_cpu_ns: Option<u64>,
+    off_cpu: Option<&OffCpu>,
 ) -> TraceThread {
     let calls: Vec<&Call> = all.iter().filter(|call| call.tid == tid).collect();
     let steps: Vec<Step> = calls.iter().map(|call| Step::of(call)).collect();
@@ -222,6 +223,8 @@ fn thread(
     let seen = |what: fn(&What) -> bool| {
         traced.burst.events.iter().filter(|e| e.tid == tid && what(&e.what)).count() as u64
     };
+    let began_ns = traced.burst.began_ns;
+    let off_cpu_ns = off_cpu.map(|times| move |from, to| times.within(began_ns + from, began_ns + to));
     TraceThread {
         tid,
         name: traced.names.get(&tid).cloned().unwrap_or_default(),

@@ -116,20 +116,25 @@ pub struct Spent {
     pub between_calls_ns: u64,
     /// How much of its time in calls it was on no processor; `null` where the engine does not see that.
     pub off_cpu_in_calls_ns: Option<u64>,
-    /// And how much of its other time: it waited for a processor.
+    /// And how much of its time between calls: it waited for a processor.
     pub off_cpu_between_calls_ns: Option<u64>,
 }
 
-/// Where a thread's time went. `length_ns` is that of the burst, `off_cpu_ns` its time on no processor, if that was seen.
+/// Where a thread's time went. `length_ns` is that of the burst; `off_cpu_ns` tells how much of a span since it began the
+/// thread was on no processor, if that was seen.
 #[must_use]
-pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<u64>) -> Spent {
+pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<impl Fn(u64, u64) -> u64>) -> Spent {
     let open = |call: &Call| length_ns.saturating_sub(call.at_ns);
-    let in_calls: u64 = calls.iter().filter_map(|call| call.off_cpu_ns).sum();
+    let between = |off_cpu_ns: &dyn Fn(u64, u64) -> u64| {
+        let before =
+            |call: &&Call| Some(off_cpu_ns(call.at_ns.saturating_sub(call.since_last_ns?), call.at_ns));
+        calls.iter().filter_map(before).sum()
+    };
     Spent {
         in_calls_ns: calls.iter().map(|call| call.took_ns.unwrap_or_else(|| open(call))).sum(),
         between_calls_ns: calls.iter().filter_map(|call| call.since_last_ns).sum(),
-        off_cpu_in_calls_ns: off_cpu_ns.map(|_| in_calls),
-        off_cpu_between_calls_ns: off_cpu_ns.map(|all| all.saturating_sub(in_calls)),
+        off_cpu_in_calls_ns: off_cpu_ns.as_ref().map(|_| calls.iter().filter_map(|c| c.off_cpu_ns).sum()),
+        off_cpu_between_calls_ns: off_cpu_ns.as_ref().map(|seen| between(seen)),
     }
 }
 
@@ -187,10 +192,14 @@ mod tests {
         let all: Vec<&Call> = seen.iter().collect();
         let polls = polls(&all).unwrap();
         assert_eq!((polls.polls, polls.longest_gap_ns), (3, Some(900)));
-        let stopped = spent(&all, 50_000_000, None);
+        let stopped = spent(&all, 50_000_000, None::<fn(u64, u64) -> u64>);
         assert_eq!((stopped.in_calls_ns, stopped.off_cpu_in_calls_ns), (600, None));
-        let first = Call { off_cpu_ns: Some(90), ..seen[0].clone() };
-        let seen = spent(&[&first], 50_000_000, Some(100));
-        assert_eq!((seen.off_cpu_in_calls_ns, seen.off_cpu_between_calls_ns), (Some(90), Some(10)));
+        let call = Call { off_cpu_ns: Some(90), since_last_ns: Some(800), ..seen[1].clone() };
+        let seen = spent(
+            &[&call],
+            50_000_000,
+            Some(|from, to| u64::from((from, to) == (call.at_ns - 800, call.at_ns))),
+        );
+        assert_eq!((seen.off_cpu_in_calls_ns, seen.off_cpu_between_calls_ns), (Some(90), Some(1)));
     }
 }
