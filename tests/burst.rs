@@ -17,7 +17,7 @@ use stallscope::capture::burst::{Burst, End, What, Woken};
 use stallscope::capture::calls::name;
 use stallscope::observe::burst::{Bounds, Choice, NoBurst, take_with};
 
-use programs::{Over, Strace, assert_free, dir, last_words, of_trace, status_of_task, target, turns};
+use programs::{Over, Strace, asleep, assert_free, dir, last_words, of_trace, status_of_task, target, turns};
 use tool::{Target, assert_error, run, skipped, start, status, tool, until};
 
 /// A burst whose helper is the real program.
@@ -91,16 +91,11 @@ fn busy_and_idle_python_goes_on() {
 fn nobody_gets_eintr_but_who_was_announced() {
     let mut waits = target("waits");
     let pid = waits.pid();
-    let asleep = || {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let states = tasks.map(|t| status_of_task(pid, t.unwrap().file_name().to_str().unwrap(), "State"));
-        states.filter(|state| state.as_ref().is_some_and(|state| state.starts_with('S'))).count()
-    };
-    until("all threads sleep", || asleep() == 11);
+    until("all threads sleep", || asleep(pid) == 11);
     let spared = burst(pid, &Bounds { choice: Choice::Undisturbed, ..of_ms(20) });
     assert_eq!(spared.left_out.spared, 5, "{spared:?}");
     assert!(spared.threads.iter().all(|thread| thread.woken == Woken::No));
-    until("all threads sleep", || asleep() == 11);
+    until("all threads sleep", || asleep(pid) == 11);
     // Long enough that all are asleep again when it ends, also on a machine that has no time for them.
     let seen = burst(pid, &of_ms(300));
     assert!(matches!(seen.end, End::Time | End::Timer), "{seen:?}");

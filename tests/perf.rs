@@ -5,6 +5,7 @@
 //! mounted for anybody else.
 
 mod programs;
+mod schema;
 mod tool;
 
 #[allow(dead_code, reason = "this test uses its share of it")]
@@ -14,6 +15,7 @@ mod rig;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
@@ -26,9 +28,10 @@ use stallscope::capture::calls::name;
 use stallscope::observe::clock::monotonic_ns;
 use stallscope::observe::perf::{Bounds, NoPerf, take};
 
-use programs::{Over, Strace, Told, assert_free, dir, last_words, of_trace, status_of_task, target, turns};
+use programs::{Over, Strace, Told, asleep, assert_free, dir, last_words, of_trace, target, turns};
 use rig::{Rig, Way, children, free_port};
-use tool::{Target, assert_error, run, skipped, status, until};
+use schema::Schema;
+use tool::{Target, assert_error, finish, run, skipped, start, status, until};
 
 const ARCH: &str = std::env::consts::ARCH;
 
@@ -69,8 +72,8 @@ fn with_tracefs(folder: Option<&Path>) -> Option<()> {
         skipped(&format!("tracefs cannot be mounted here ({why}): perf events were not tried"));
         return None;
     }
-    let bounds = Bounds { limit: Duration::from_millis(1), ..Bounds::default() };
-    match take(&dir(std::process::id() as i32), &bounds) {
+    let _alone = alone();
+    match take(&dir(std::process::id() as i32), &of_ms(1)) {
         Err(why @ (NoPerf::Refused(_) | NoPerf::NoRoom(_) | NoPerf::Unreadable { .. })) => {
             skipped(&format!("perf events are not permitted here ({why}): they were not tried"));
             None
@@ -129,6 +132,7 @@ fn traced(pid: i32, more: &[&str]) -> Value {
     let ran = run(&[&["trace", &pid, "--engine", "perf", "--format", "json"], more].concat());
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let document = ran.json();
+    assert_eq!(Schema::of("trace-v1.json").check(&document), Ok(()));
     for process in document["processes"].as_array().unwrap() {
         let burst = &process["burst"];
         assert_eq!(
@@ -183,24 +187,44 @@ fn names_descriptors_and_results_are_those_of_strace_and_of_the_other_engine() {
     assert!(text.stdout.contains("1 thread followed by perf events: 0 stops, "), "{text:?}");
     assert!(text.stdout.lines().all(|line| line.chars().count() <= 100), "{}", text.stdout);
     let lines = run(&["trace", &pid, "--engine", "perf", "--format", "ndjson"]);
-    assert!(lines.stdout.lines().any(|line| line.contains(r#""engine":"perf""#)), "{lines:?}");
+    let schema = Schema::of("trace-ndjson-v1.json");
+    let told: Vec<Value> = lines.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(told.iter().all(|line| schema.check(line) == Ok(())), "{lines:?}");
+    assert!(told.iter().any(|line| line["burst"]["engine"] == "perf"), "{lines:?}");
+}
+
+/// The tool's own calls, as strace sees them: none by which it could stop, change or signal anybody, or mount anything.
+#[test]
+fn the_tool_stops_signals_and_mounts_nothing() {
+    if with_tracefs(None).is_none() || !is_strace_there() {
+        return;
+    }
+    let (target, folder) = (Target::waiting(), tempfile::tempdir().unwrap());
+    let (log, pid) = (folder.path().join("log"), target.pid().to_string());
+    let calls = "trace=ptrace,kill,tkill,tgkill,rt_sigqueueinfo,rt_tgsigqueueinfo,pidfd_send_signal,process_vm_writev,\
+                 mount,fsmount,move_mount,umount2,perf_event_open";
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-e", "signal=none", "-e", calls, "-o"]).arg(&log);
+    command.args([env!("CARGO_BIN_EXE_stallscope"), "trace", &pid, "--engine", "perf"]);
+    let ran = finish(start(command));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = told.lines().filter(|line| line.contains('(')).collect();
+    assert_eq!(lines.len(), 2, "an event for the beginnings of calls and one for their ends: {told}");
+    assert!(lines.iter().all(|line| line.contains("perf_event_open(")), "{told}");
+    assert_free(target.pid());
 }
 
 /// The programs count each call that got `EINTR`.
 #[test]
 fn nobody_gets_eintr() {
-    let _alone = alone();
     if with_tracefs(None).is_none() {
         return;
     }
+    let _alone = alone();
     let mut waits = target("waits");
     let pid = waits.pid();
-    let asleep = || {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let states = tasks.map(|t| status_of_task(pid, t.unwrap().file_name().to_str().unwrap(), "State"));
-        states.filter(|state| state.as_ref().is_some_and(|state| state.starts_with('S'))).count()
-    };
-    until("all threads sleep", || asleep() == 11);
+    until("all threads sleep", || asleep(pid) == 11);
     let seen = follow(pid, &of_ms(50));
     assert_eq!((seen.end, seen.threads.len(), seen.lost), (End::Time, 11, 0));
     // Nobody came back, and each is known to be in its call.
@@ -223,10 +247,10 @@ fn nobody_gets_eintr() {
 /// A ring of one page in a loop that does nothing but call. What is lost is counted, and what is left is still right.
 #[test]
 fn what_has_no_room_is_counted_and_nothing_is_mixed_up() {
-    let _alone = alone();
     if with_tracefs(None).is_none() {
         return;
     }
+    let _alone = alone();
     let target = target("signals");
     let bounds = Bounds { ring_bytes: Some(4096), max_events: 200_000, ..of_ms(100) };
     let seen = follow(target.pid(), &bounds);
@@ -254,10 +278,10 @@ fn what_has_no_room_is_counted_and_nothing_is_mixed_up() {
 
 #[test]
 fn time_off_the_processor_is_told_apart() {
-    let _alone = alone();
     if with_tracefs(None).is_none() {
         return;
     }
+    let _alone = alone();
     let sleeper = Target::python("python3", "while True: time.sleep(0.01)", &[]);
     let document = traced(sleeper.pid(), &["-d", "200ms"]);
     let thread = &document["processes"][0]["threads"][0];
@@ -359,10 +383,10 @@ fn is_piece(ours: &[Told], theirs: &[Told]) -> bool {
 
 #[test]
 fn threads_that_come_and_go_are_followed_and_the_end_of_all_is_noticed() {
-    let _alone = alone();
     if with_tracefs(None).is_none() {
         return;
     }
+    let _alone = alone();
     let program = "import threading\ndef work():\n  for _ in range(20): os.getppid(), time.sleep(0.002)\n\
                    while True:\n  t = threading.Thread(target=work); t.start(); t.join()";
     let mut target = Target::python("python3", program, &[]);
@@ -390,10 +414,10 @@ fn threads_that_come_and_go_are_followed_and_the_end_of_all_is_noticed() {
 
 #[test]
 fn another_program_is_the_end() {
-    let _alone = alone();
     if with_tracefs(None).is_none() {
         return;
     }
+    let _alone = alone();
     let mut target =
         Target::python("python3", "sys.stdin.read(); os.execv('/bin/sleep', ['sleep', '60'])", &[]);
     let pid = target.pid();

@@ -4,6 +4,7 @@
 //! means is for others to say. Nothing here signals or writes into a process, and nothing but [`burst`] stops one, when asked to.
 
 pub mod burst;
+mod bytes;
 pub mod candidates;
 pub mod cgroup;
 pub mod cgroup_paths;

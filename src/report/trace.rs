@@ -230,7 +230,7 @@ fn thread(
         name: traced.names.get(&tid).cloned().unwrap_or_default(),
         asleep_in: followed.and_then(asleep_in),
         woken: followed.map(|t| t.woken),
-        spent: spent(&calls, length_ns(&traced.burst), off_cpu_ns),
+        spent: spent(&calls, length_ns(&traced.burst), off_cpu_ns.as_ref().map(|seen| seen as _)),
         polls: polls(&calls),
         signals: seen(|what| matches!(what, What::Signal(_))),
         stopped_by_job_control: seen(|what| matches!(what, What::JobControl(_))) > 0,

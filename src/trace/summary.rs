@@ -123,7 +123,7 @@ pub struct Spent {
 /// Where a thread's time went. `length_ns` is that of the burst; `off_cpu_ns` tells how much of a span since it began the
 /// thread was on no processor, if that was seen.
 #[must_use]
-pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<impl Fn(u64, u64) -> u64>) -> Spent {
+pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<&dyn Fn(u64, u64) -> u64>) -> Spent {
     let open = |call: &Call| length_ns.saturating_sub(call.at_ns);
     let between = |off_cpu_ns: &dyn Fn(u64, u64) -> u64| {
         let before =
@@ -133,8 +133,8 @@ pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<impl Fn(u64, u6
     Spent {
         in_calls_ns: calls.iter().map(|call| call.took_ns.unwrap_or_else(|| open(call))).sum(),
         between_calls_ns: calls.iter().filter_map(|call| call.since_last_ns).sum(),
-        off_cpu_in_calls_ns: off_cpu_ns.as_ref().map(|_| calls.iter().filter_map(|c| c.off_cpu_ns).sum()),
-        off_cpu_between_calls_ns: off_cpu_ns.as_ref().map(|seen| between(seen)),
+        off_cpu_in_calls_ns: off_cpu_ns.map(|_| calls.iter().filter_map(|c| c.off_cpu_ns).sum()),
+        off_cpu_between_calls_ns: off_cpu_ns.map(between),
     }
 }
 
@@ -192,14 +192,11 @@ mod tests {
         let all: Vec<&Call> = seen.iter().collect();
         let polls = polls(&all).unwrap();
         assert_eq!((polls.polls, polls.longest_gap_ns), (3, Some(900)));
-        let stopped = spent(&all, 50_000_000, None::<fn(u64, u64) -> u64>);
+        let stopped = spent(&all, 50_000_000, None);
         assert_eq!((stopped.in_calls_ns, stopped.off_cpu_in_calls_ns), (600, None));
         let call = Call { off_cpu_ns: Some(90), since_last_ns: Some(800), ..seen[1].clone() };
-        let seen = spent(
-            &[&call],
-            50_000_000,
-            Some(|from, to| u64::from((from, to) == (call.at_ns - 800, call.at_ns))),
-        );
+        let off_cpu_ns = |from, to| u64::from((from, to) == (call.at_ns - 800, call.at_ns));
+        let seen = spent(&[&call], 50_000_000, Some(&off_cpu_ns));
         assert_eq!((seen.off_cpu_in_calls_ns, seen.off_cpu_between_calls_ns), (Some(90), Some(1)));
     }
 }

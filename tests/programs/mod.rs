@@ -60,6 +60,13 @@ pub fn status_of_task(pid: i32, tid: &str, field: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|v| v.trim().to_owned()))
 }
 
+/// How many threads of a process sleep.
+pub fn asleep(pid: i32) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let states = tasks.map(|t| status_of_task(pid, t.unwrap().file_name().to_str().unwrap(), "State"));
+    states.filter(|state| state.as_ref().is_some_and(|state| state.starts_with('S'))).count()
+}
+
 /// A call as both tell it: name, descriptor, result or error.
 pub type Told = (String, Option<i64>, String);
 

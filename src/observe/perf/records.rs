@@ -4,7 +4,9 @@
 //! bytes, everything else ends with a time. What makes no sense is left out, and nothing is read past its end.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+use super::format::Layout;
 use super::tracefs::Tracepoints;
+use crate::observe::bytes::{u16_at, u32_at, u64_at};
 
 /// Types of records, and what their flags say.
 const LOST: u32 = 2;
@@ -51,7 +53,7 @@ pub enum What {
 
 /// Goes through records.
 pub fn each(mut bytes: &[u8], tracepoints: &Tracepoints, mut with: impl FnMut(Record)) {
-    while let Some(size) = half(bytes, 6).map(usize::from) {
+    while let Some(size) = u16_at(bytes, 6).map(usize::from) {
         let (Some(record), Some(rest)) = (bytes.get(..size), bytes.get(size..)) else { return };
         if size < HEADER_BYTES {
             return;
@@ -64,30 +66,29 @@ pub fn each(mut bytes: &[u8], tracepoints: &Tracepoints, mut with: impl FnMut(Re
 }
 
 fn one(record: &[u8], tracepoints: &Tracepoints) -> Option<Record> {
-    let flags = half(record, 4)?;
-    let kind = word(record, 0)?;
+    let flags = u16_at(record, 4)?;
+    let kind = u32_at(record, 0)?;
     if kind == SAMPLE {
         return sample(record, tracepoints);
     }
     let what = match kind {
-        LOST => What::Lost(long(record, HEADER_BYTES + 8)?),
+        LOST => What::Lost(u64_at(record, HEADER_BYTES + 8)?),
         COMM if flags & BY_EXEC != 0 => What::Exec,
         EXIT => What::Ended,
-        FORK => What::Born(word(record, HEADER_BYTES)? as i32, word(record, HEADER_BYTES + 8)? as i32),
+        FORK => What::Born(u32_at(record, HEADER_BYTES)? as i32, u32_at(record, HEADER_BYTES + 8)? as i32),
         SWITCH if flags & OUT != 0 => What::Out,
         SWITCH => What::In,
         _ => return None,
     };
-    Some(Record { at_ns: long(record, record.len().checked_sub(8)?)?, what })
+    Some(Record { at_ns: u64_at(record, record.len().checked_sub(8)?)?, what })
 }
 
 fn sample(record: &[u8], tracepoints: &Tracepoints) -> Option<Record> {
     const RAW_AT: usize = HEADER_BYTES + 8;
-    let length = word(record, RAW_AT)? as usize;
+    let length = u32_at(record, RAW_AT)? as usize;
     let raw = record.get(RAW_AT + 4..)?.get(..length)?;
-    let is = |layout: &super::format::Layout, id: u64| {
-        layout.kind.of(raw).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes).map(u64::from)
-            == Some(id)
+    let is = |layout: &Layout, id: u64| {
+        layout.kind.of(raw).and_then(|kind| u16_at(kind, 0)).map(u64::from) == Some(id)
     };
     let (enter, leave) = (&tracepoints.enter, &tracepoints.leave);
     let what = if is(&enter.layout, enter.id) {
@@ -101,23 +102,7 @@ fn sample(record: &[u8], tracepoints: &Tracepoints) -> Option<Record> {
     } else {
         return None;
     };
-    Some(Record { at_ns: long(record, HEADER_BYTES)?, what })
-}
-
-fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    part(bytes, at).map(u16::from_ne_bytes)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    part(bytes, at).map(u32::from_ne_bytes)
-}
-
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
-    part(bytes, at).map(u64::from_ne_bytes)
+    Some(Record { at_ns: u64_at(record, HEADER_BYTES)?, what })
 }
 
 #[cfg(test)]
