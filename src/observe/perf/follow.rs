@@ -241,6 +241,9 @@ impl<'p> Follow<'p> {
             events.truncate(self.bounds.max_events as usize);
             end = End::Events;
             ended_ns = events.last().map_or(ended_ns, |event| event.at_ns);
+            // What was lost behind that is not missed.
+            let lost = |event: &Event| if let What::Lost(records) = event.what { records } else { 0 };
+            self.lost = events.iter().map(lost).sum();
         }
         Burst {
             engine: Engine::Perf,
