@@ -95,7 +95,7 @@ fn unseen_by(burst: &Burst) -> Vec<BlindSpot> {
     let spot = |what: String, why: &str| BlindSpot {
         what,
         why: why.into(),
-        remedy: format!("stallscope trace {} --engine ptrace (stops threads, briefly)", burst.pid),
+        remedy: "--engine ptrace sees them, and stops threads for it".into(),
     };
     let mut found = vec![spot(
         "which names and addresses calls were given, and which descriptors a poll reported".into(),
