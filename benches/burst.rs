@@ -1,4 +1,5 @@
-//! Prints what a burst of stops costs a loaded worker, beside `strace -c` and `perf trace -s` on the same one.
+//! Prints what a burst costs a loaded worker, by stops and by perf events, beside `strace -c` and `perf trace -s` on the same
+//! one.
 //!
 //! Pairs of equal length, once with and once without, in alternating order, so that whatever else goes on hits both
 //! alike. A control that only waits stands beside them: its ratio is what this machine does to a ratio of 1. The goals
@@ -56,6 +57,11 @@ fn main() -> Fallible<()> {
         of_tool("diagnose --level burst", &["--level", "burst"]),
         Measured { name: "trace", command: words(&[tool, "trace", &pid, "--only", &pid]), endless: false },
     ];
+    let by_events = by_events(tool, &pid);
+    if let Some(command) = &by_events {
+        let name = "trace --engine perf (3 s)";
+        all.push(Measured { name, command: Some(command.clone()), endless: false });
+    }
     for (name, program, args) in [
         ("strace -c", "/usr/bin/strace", &["-c", "-f", "-o", "/dev/null", "-p"][..]),
         ("perf trace -s", "/usr/bin/perf", &["trace", "-s", "-o", "/dev/null", "-p"]),
@@ -70,8 +76,34 @@ fn main() -> Fallible<()> {
         pairs(&portal, measured)?;
     }
     stopped(tool, &pid)?;
+    if let Some(command) = &by_events {
+        recorded(&portal, command)?;
+    }
     portal.down();
     Ok(())
+}
+
+/// A trace of three seconds by perf events, with tracefs in a mount namespace of its own; loudly none where that is not
+/// permitted.
+fn by_events(tool: &str, pid: &str) -> Option<Vec<String>> {
+    const WITH_TRACEFS: &str =
+        "T=/sys/kernel/tracing; mountpoint -q $T || mount -t tracefs tracefs $T; exec \"$@\"";
+    let words = |length: &str| {
+        let head = ["unshare", "--mount", "sh", "-c", WITH_TRACEFS, "sh", tool, "trace", pid, "--only", pid];
+        let tail = ["--engine", "perf", "--max-events", "200000", "--format", "json", "-d", length];
+        head.iter().chain(&tail).map(|&word| word.to_owned()).collect::<Vec<_>>()
+    };
+    let trial = words("1ms");
+    let permitted = Command::new(&trial[0])
+        .args(&trial[1..])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !permitted {
+        println!("SKIPPED: perf events are not permitted here: trace --engine perf was not measured");
+    }
+    permitted.then(|| words("3s"))
 }
 
 /// The one worker.
@@ -105,16 +137,21 @@ fn pairs(portal: &Portal, measured: &Measured) -> Fallible<()> {
     Ok(())
 }
 
-/// Requests per second during one half of a pair.
-fn loaded(portal: &Portal, command: Option<&[String]>, endless: bool) -> Fallible<f64> {
-    let load = Load::start(&Plan {
+/// The load of one half of a pair.
+fn plan(portal: &Portal) -> Plan {
+    Plan {
         address: portal.direct,
         path: "/".into(),
         connections: 8,
         keep_alive: false,
         pause: Duration::ZERO,
         at_most: HALF,
-    });
+    }
+}
+
+/// Requests per second during one half of a pair.
+fn loaded(portal: &Portal, command: Option<&[String]>, endless: bool) -> Fallible<f64> {
+    let load = Load::start(&plan(portal));
     let began = Instant::now();
     let child: Option<Child> = match command {
         Some([program, args @ ..]) => Some(
@@ -155,6 +192,21 @@ fn stopped(tool: &str, pid: &str) -> Fallible<()> {
             ms("stopped_ns_max"),
             ms("gone_ns") - ms("limit_ns")
         );
+    }
+    Ok(())
+}
+
+/// How many events of the loaded worker a trace by perf events has kept and lost.
+fn recorded(portal: &Portal, command: &[String]) -> Fallible<()> {
+    println!("\ntrace --engine perf: length (ms), events, lost, stops");
+    for _ in 0..PAIRS {
+        let load = Load::start(&plan(portal));
+        let out = Command::new(&command[0]).args(&command[1..]).output()?;
+        let _ = load.stop();
+        let document: Value = serde_json::from_slice(&out.stdout)?;
+        let burst = &document["processes"][0]["burst"];
+        let length_ms = burst["duration_ns"].as_f64().unwrap_or(0.0) / 1e6;
+        println!("  {length_ms:6.0} {} {} {}", burst["events"], burst["lost"], burst["stops"]);
     }
     Ok(())
 }

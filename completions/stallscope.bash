@@ -711,7 +711,7 @@ _stallscope() {
             return 0
             ;;
         stallscope__subcmd__trace)
-            opts="-d -o -h --port --name --only --duration --max-stops --undisturbed --format --output --color --show-values --help"
+            opts="-d -o -h --port --name --only --engine --duration --max-stops --max-events --undisturbed --format --output --color --show-values --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -729,6 +729,10 @@ _stallscope() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --engine)
+                    COMPREPLY=($(compgen -W "ptrace perf auto" -- "${cur}"))
+                    return 0
+                    ;;
                 --duration)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -738,6 +742,10 @@ _stallscope() {
                     return 0
                     ;;
                 --max-stops)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-events)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -784,7 +792,7 @@ _stallscope_with_servers() {
     case "$prev" in
         --only) kind=members ;;
         --port) kind=ports ;;
-        --by|--color|--duration|--fail-on|--format|--fps|--level|--max-duration|--max-stops|--mode|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
+        --by|--color|--duration|--engine|--fail-on|--format|--fps|--level|--max-duration|--max-events|--max-stops|--mode|--name|--output|--picture|--rate|--replay|--save|--size|--window|-d|-o|-r) return 0 ;;
         *)
             [[ $cur == -* ]] && return 0
             kind=pids

@@ -170,8 +170,12 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand merge" -s h -l hel
 complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l port -d 'Owner of the socket that listens on this port' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l name -d 'Server whose name contains this' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l only -d 'Trace this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l engine -d 'What sees the calls: ptrace stops threads, perf nobody, auto takes perf where it is permitted' -r -f -a "ptrace\t'Stops at each call'
+perf\t'Events of the kernel: stops nobody, and does not see names, addresses and what polls report'
+auto\t'`perf` where that is permitted, else `ptrace`'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -s d -l duration -d 'How long each process is traced, at most 10s' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l max-stops -d 'Stops that are made at each process, at most: two for each call' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l max-stops -d 'Stops (by ptrace) of each process, at most: two for each call' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l max-events -d 'Events (by perf) of each process, at most: two for each call' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand trace" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/trace-v1.json describes'
 ndjson\t'The same as a JSON object for each line: a `call` for each call'"

@@ -31,7 +31,7 @@ pub use portal::{
 };
 pub use record::{ByArg, ModeArg, RecordArgs, RecordFormat};
 pub use top::TopArgs;
-pub use trace::{TraceArgs, TraceFormat};
+pub use trace::{EngineArg, TraceArgs, TraceFormat};
 
 /// Says what is wrong with each worker of a running server, without stopping it
 ///
@@ -202,7 +202,7 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 a report was missing or 
     /// A helper process holds each thread for some microseconds at each call, one process at a time, for 50 ms and 200
     /// stops at most, and the kernel ends it at that limit whatever happens. Descriptors are named with their other end, and
     /// what repeats is one line with a count. A thread that sleeps in one of thirteen calls (`epoll_wait` first of all) comes
-    /// back from it with EINTR when it is stopped; that is said before, and counted behind.
+    /// back from it with EINTR when it is stopped; that is said before, and counted behind. `--engine perf` stops nobody.
     #[command(
         max_term_width = 100,
         arg_required_else_help = true,

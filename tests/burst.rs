@@ -1,10 +1,10 @@
 //! A burst of stops on real processes: harmless at every end, and right about what it saw.
 
+mod programs;
 mod tool;
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,38 +16,9 @@ use serde_json::Value;
 use stallscope::capture::burst::{Burst, End, What, Woken};
 use stallscope::capture::calls::name;
 use stallscope::observe::burst::{Bounds, Choice, NoBurst, take_with};
-use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 
+use programs::{Over, Strace, asleep, assert_free, dir, last_words, of_trace, status_of_task, target, turns};
 use tool::{Target, assert_error, run, skipped, start, status, tool, until};
-
-/// A program of `fixtures/programs`, compiled.
-fn program(name: &str) -> Command {
-    let source = format!("{}/fixtures/programs/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
-    std::fs::create_dir_all(&folder).unwrap();
-    // Tests run side by side: each makes its own and puts it in its place whole.
-    let (made, place) = (folder.join(format!("{name}.{:?}", std::thread::current().id())), folder.join(name));
-    let done = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
-    assert!(done.success(), "{name} does not compile");
-    std::fs::rename(made, &place).unwrap();
-    Command::new(place)
-}
-
-fn target(name: &str) -> Target {
-    Target::announced(program(name))
-}
-
-/// What a target says when its input ends.
-fn last_words(target: &mut Target) -> String {
-    target.hang_up();
-    let mut text = String::new();
-    target.child.stdout.as_mut().unwrap().read_to_string(&mut text).unwrap();
-    text
-}
-
-fn dir(pid: i32) -> ProcDir {
-    ProcDir::open(pid, &FileBudget::new(0)).unwrap()
-}
 
 /// A burst whose helper is the real program.
 fn try_burst(pid: i32, bounds: &Bounds) -> Result<Burst, NoBurst> {
@@ -67,24 +38,6 @@ fn of_ms(limit: u64) -> Bounds {
 /// A burst that only its time ends.
 fn long(limit: u64) -> Bounds {
     Bounds { limit: Duration::from_millis(limit), max_stops: 20_000, choice: Choice::All }
-}
-
-/// That nobody traces any thread of a process, and none is stopped.
-fn assert_free(pid: i32) {
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-        let tid = task.unwrap().file_name().into_string().unwrap();
-        let field = |field: &str| status_of_task(pid, &tid, field);
-        // One that has just ended is free.
-        let Some(tracer) = field("TracerPid") else { continue };
-        assert_eq!(tracer, "0", "thread {tid} is traced");
-        let state = field("State").unwrap_or_default();
-        assert!(!state.starts_with(['t', 'T']), "thread {tid} is stopped: {state}");
-    }
-}
-
-fn status_of_task(pid: i32, tid: &str, field: &str) -> Option<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|v| v.trim().to_owned()))
 }
 
 fn tracer(pid: i32) -> i32 {
@@ -138,16 +91,11 @@ fn busy_and_idle_python_goes_on() {
 fn nobody_gets_eintr_but_who_was_announced() {
     let mut waits = target("waits");
     let pid = waits.pid();
-    let asleep = || {
-        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        let states = tasks.map(|t| status_of_task(pid, t.unwrap().file_name().to_str().unwrap(), "State"));
-        states.filter(|state| state.as_ref().is_some_and(|state| state.starts_with('S'))).count()
-    };
-    until("all threads sleep", || asleep() == 11);
+    until("all threads sleep", || asleep(pid) == 11);
     let spared = burst(pid, &Bounds { choice: Choice::Undisturbed, ..of_ms(20) });
     assert_eq!(spared.left_out.spared, 5, "{spared:?}");
     assert!(spared.threads.iter().all(|thread| thread.woken == Woken::No));
-    until("all threads sleep", || asleep() == 11);
+    until("all threads sleep", || asleep(pid) == 11);
     // Long enough that all are asleep again when it ends, also on a machine that has no time for them.
     let seen = burst(pid, &of_ms(300));
     assert!(matches!(seen.end, End::Time | End::Timer), "{seen:?}");
@@ -206,15 +154,6 @@ fn of_many_threads_those_that_work_are_followed() {
         seen.events.iter().filter(|e| e.tid == worker && matches!(e.what, What::Enter { .. })).count();
     assert!(calls > 1, "{seen:?}");
     assert_free(many.pid());
-}
-
-/// Ends the rain of signals, also when a test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Kills helpers at random moments while signals rain on the target, and counts them.
@@ -399,45 +338,6 @@ fn storms_of_children_and_threads_pass() {
     assert_eq!(numbers[1], 0, "of {} children and threads some went wrong", numbers[0]);
 }
 
-/// A call as both tell it: name, descriptor, result or error.
-type Told = (String, Option<i64>, String);
-
-/// What strace says: `openat(AT_FDCWD, "/x", O_RDONLY) = -1 ENOENT (…)`.
-fn of_strace(line: &str) -> Option<Told> {
-    let (head, result) = line.rsplit_once(" = ")?;
-    let (name, arguments) = head.split_once('(')?;
-    let fd = arguments.split([',', ')']).next()?.trim().parse().ok();
-    let mut words = result.split_whitespace();
-    let number = words.next()?;
-    let result = if number == "-1" { words.next()? } else { number };
-    Some((name.trim().to_owned(), fd, result.to_owned()))
-}
-
-fn of_trace(call: &Value) -> Option<Told> {
-    let result = match (&call["error"], &call["result"]) {
-        (Value::String(error), _) => error.clone(),
-        (_, Value::Number(result)) => result.to_string(),
-        _ => return None,
-    };
-    Some((call["name"].as_str()?.to_owned(), call["fd"].as_i64(), result))
-}
-
-/// One turn of a steady program, begun with the opening of its file.
-fn turns(calls: Vec<Told>) -> Vec<Vec<Told>> {
-    let mut turns: Vec<Vec<Told>> = Vec::new();
-    for call in calls {
-        if call.0 == "openat" && call.2 != "ENOENT" {
-            turns.push(Vec::new());
-        }
-        if let Some(turn) = turns.last_mut() {
-            turn.push(call);
-        }
-    }
-    // The last one may be cut off.
-    turns.pop();
-    turns
-}
-
 #[test]
 fn names_descriptors_and_results_are_those_of_strace() {
     if !Path::new("/usr/bin/strace").exists() {
@@ -445,19 +345,9 @@ fn names_descriptors_and_results_are_those_of_strace() {
     }
     let steady = target("steady");
     let pid = steady.pid().to_string();
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("log");
-    let mut strace = start({
-        let mut command = Command::new("strace");
-        command.args(["-qq", "-o"]).arg(&log).args(["-p", &pid]);
-        command
-    });
-    let lines = || std::fs::read_to_string(&log).unwrap_or_default();
-    until("strace has seen some turns", || lines().matches("getppid").count() > 20);
-    kill(Pid::from_raw(strace.id() as i32), Signal::SIGTERM).unwrap();
-    strace.wait().unwrap();
-    until("the target is free", || tracer(steady.pid()) == 0);
-    let theirs = turns(lines().lines().filter_map(of_strace).collect());
+    let strace = Strace::start(steady.pid());
+    strace.until_seen("getppid", 20);
+    let theirs = turns(strace.end());
 
     let ran = run(&["trace", &pid, "-d", "1s", "--max-stops", "400", "--format", "json"]);
     assert_eq!(ran.code, 0, "{ran:?}");

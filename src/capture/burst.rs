@@ -1,6 +1,6 @@
-//! What a burst of stops saw, as plain data: which threads were held, which calls they made, and what it cost them.
+//! What a burst saw, as plain data: which threads were followed, which calls they made, and what it cost them.
 //!
-//! [`crate::observe::burst`] fills it; [`crate::trace`] reads it. Numbers of calls are those of the architecture that
+//! [`crate::observe::burst`] fills it by stops, [`crate::observe::perf`] without; [`crate::trace`] reads it. Numbers of calls are those of the architecture that
 //! the capture names. Times are `CLOCK_MONOTONIC`, in a capture since the start of its window.
 
 use schemars::JsonSchema;
@@ -11,6 +11,9 @@ use super::model::Doing;
 /// Everything of one burst at one process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Burst {
+    /// What saw the calls.
+    #[serde(default, skip_serializing_if = "Engine::is_ptrace")]
+    pub engine: Engine,
     /// Process.
     pub pid: i32,
     /// Just before the first thread was held.
@@ -23,6 +26,9 @@ pub struct Burst {
     pub limit_ns: u64,
     /// The most stops it was allowed to make.
     pub max_stops: u64,
+    /// The most events it was allowed to keep; 0 where stops are the bound.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_events: u64,
     /// Why it ended.
     pub end: End,
     /// The threads that were followed from its beginning.
@@ -39,6 +45,9 @@ pub struct Burst {
     pub helper_waited_ns: u64,
     /// Events that had no room.
     pub lost: u64,
+    /// Threads that began meanwhile and whose first calls, or all of them, were not seen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late: u64,
     /// Whether the helper's memory was locked, so that no page had to be fetched while something was held.
     pub locked: bool,
     /// Whether nothing is traced by it any more, as the kernel says.
@@ -63,6 +72,29 @@ impl Burst {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What saw the calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// Stops at each call, by ptrace.
+    #[default]
+    Ptrace,
+    /// Events of the kernel's tracepoints, without a stop.
+    Perf,
+}
+
+impl Engine {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_ptrace(&self) -> bool {
+        *self == Self::Ptrace
+    }
+}
+
 /// Why a burst ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +103,8 @@ pub enum End {
     Time,
     /// It had made as many stops as it may.
     Stops,
+    /// It had as many events as it may keep.
+    Events,
     /// One of the threads had been held for a tenth of that time.
     Stopped,
     /// Nothing was left to follow.
@@ -132,7 +166,7 @@ pub struct Event {
     pub tid: i32,
     /// When it was noticed.
     pub at_ns: u64,
-    /// When the thread was let go; `None` where the end of the burst let it go.
+    /// When the thread was let go; `None` where the end of the burst let it go. At once where nothing held it.
     pub resumed_ns: Option<u64>,
     /// What it was.
     pub what: What,
@@ -152,6 +186,13 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         memory: Vec<u8>,
     },
+    /// It was within this call already when its calls began to be seen: number and arguments.
+    Within {
+        /// Number.
+        number: i64,
+        /// Arguments.
+        args: [u64; 6],
+    },
     /// A system call has come back.
     Leave {
         /// What it returned; an error is negative.
@@ -167,6 +208,12 @@ pub enum What {
     /// It was stopped because that was asked of it, first of all at the beginning: with the number of the call that this
     /// ended with `EINTR`, if it did.
     Held(Option<i64>),
+    /// It left its processor.
+    OffCpu,
+    /// It got one.
+    OnCpu,
+    /// So many of its events had no room before this.
+    Lost(u64),
     /// It ended.
     Ended,
     /// It had a child or began another program.

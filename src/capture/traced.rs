@@ -5,10 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::burst::Burst;
+use super::burst::{Burst, Engine};
 use super::calls::{Disturbed, disturbed, name};
 use super::model::{BlindSpot, Descriptor, Doing, EpollEntry, Role, Socket};
-use crate::observe::burst::{self, Bounds, NoBurst};
 use crate::observe::descriptors::{self, FdInfo};
 use crate::observe::kernel_file::ProcDir;
 use crate::observe::parse;
@@ -43,15 +42,21 @@ pub struct Traced {
     pub blind: Vec<BlindSpot>,
 }
 
-/// Takes a burst at a process of a server.
-pub fn take(server: &Server, member: &Member, arch: &str, bounds: &Bounds) -> Result<Traced, NoBurst> {
+/// Looks at a process of a server: `burst` sees its calls, everything around them is read before and behind that.
+pub fn take<E>(
+    server: &Server,
+    member: &Member,
+    arch: &str,
+    burst: impl FnOnce(&ProcDir) -> Result<Burst, E>,
+) -> Result<Traced, E> {
     let dir = &member.dir;
     let pid = dir.pid();
     let mut blind = Vec::new();
     let mut descriptors = descriptors::list(dir).map(|listing| listing.fds).unwrap_or_default();
     let epoll = epoll_sets(dir, &descriptors);
     let sockets = sockets(dir, &descriptors);
-    let seen = burst::take(dir, bounds)?;
+    let seen = burst(dir)?;
+    blind.extend(unseen_by(&seen));
     // What was opened meanwhile.
     let known: HashSet<i32> = descriptors.iter().map(|d| d.fd).collect();
     let after = descriptors::list(dir).map(|listing| listing.fds).unwrap_or_default();
@@ -80,6 +85,30 @@ pub fn take(server: &Server, member: &Member, arch: &str, bounds: &Bounds) -> Re
         sockets,
         blind,
     })
+}
+
+/// What the engine of a burst cannot see.
+fn unseen_by(burst: &Burst) -> Vec<BlindSpot> {
+    if burst.engine == Engine::Ptrace {
+        return Vec::new();
+    }
+    let spot = |what: String, why: &str| BlindSpot {
+        what,
+        why: why.into(),
+        remedy: "--engine ptrace sees them, and stops threads for it".into(),
+    };
+    let mut found = vec![spot(
+        "which names and addresses calls were given, and which descriptors a poll reported".into(),
+        "they are in memory that a thread which is not stopped has changed by the time it could be read",
+    )];
+    if burst.late > 0 {
+        let threads = if burst.late == 1 { "1 thread".to_owned() } else { format!("{} threads", burst.late) };
+        found.push(spot(
+            format!("the first calls of {threads} of process {} that began meanwhile", burst.pid),
+            "their events are opened when their beginning is noticed",
+        ));
+    }
+    found
 }
 
 /// Names of calls that a burst would end with `EINTR` now, and how many threads of the process sleep in each.

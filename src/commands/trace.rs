@@ -6,9 +6,10 @@ use super::found::{self, Found};
 use crate::capture::mask;
 use crate::capture::model::{BlindSpot, Role};
 use crate::capture::traced::{self, Traced};
-use crate::cli::{TraceArgs, TraceFormat};
+use crate::cli::{EngineArg, TraceArgs, TraceFormat};
 use crate::error::{Error, ErrorKind, Result};
-use crate::observe::burst::{Bounds, Choice, NoBurst};
+use crate::observe::burst::{self, Choice, NoBurst};
+use crate::observe::perf::{self, NoPerf};
 use crate::observe::{host, signals};
 use crate::report;
 use crate::report::output::Output;
@@ -42,22 +43,29 @@ pub fn run(args: &TraceArgs) -> Result<u8> {
 
 /// One process at a time: nobody else of the server is held meanwhile.
 fn trace(args: &TraceArgs, server: &Server, arch: &str) -> Result<(Vec<Traced>, Vec<BlindSpot>)> {
-    let choice = if args.undisturbed { Choice::Undisturbed } else { Choice::All };
-    let bounds = Bounds { limit: args.duration, max_stops: args.max_stops, choice };
     let mut members: Vec<&Member> = server.members.values().collect();
     members.sort_by_key(|m| (m.role == Role::Arbiter, m.snapshot.pid));
     let (mut traced, mut blind, mut first_refusal) = (Vec::new(), Vec::new(), None);
+    let mut engine = args.engine;
     for member in members {
         if signals::caught().is_some() {
             break;
         }
-        if choice == Choice::All {
-            warn(member, arch);
+        let mut seen = match engine {
+            EngineArg::Ptrace => by_stops(args, server, member, arch),
+            EngineArg::Perf | EngineArg::Auto => by_events(args, server, member, arch),
+        };
+        if let (EngineArg::Auto, Err(error)) = (engine, &seen)
+            && error.kind != ErrorKind::Gone
+        {
+            let why = &error.cause;
+            let _ = writeln!(std::io::stderr(), "note: no perf events ({why}): threads are stopped instead");
+            engine = EngineArg::Ptrace;
+            seen = by_stops(args, server, member, arch);
         }
-        match traced::take(server, member, arch, &bounds) {
+        match seen {
             Ok(seen) => traced.push(seen),
-            Err(why) => {
-                let error = refusal(member, &why);
+            Err(error) => {
                 blind.push(BlindSpot {
                     what: format!("the calls of process {}", member.snapshot.pid),
                     why: error.cause.clone(),
@@ -71,6 +79,21 @@ fn trace(args: &TraceArgs, server: &Server, arch: &str) -> Result<(Vec<Traced>, 
         Some(error) if traced.is_empty() => Err(error),
         _ => Ok((traced, blind)),
     }
+}
+
+fn by_stops(args: &TraceArgs, server: &Server, member: &Member, arch: &str) -> Result<Traced> {
+    let choice = if args.undisturbed { Choice::Undisturbed } else { Choice::All };
+    let bounds = burst::Bounds { limit: args.duration, max_stops: args.max_stops, choice };
+    if choice == Choice::All {
+        warn(member, arch);
+    }
+    traced::take(server, member, arch, |dir| burst::take(dir, &bounds)).map_err(|why| refusal(member, &why))
+}
+
+fn by_events(args: &TraceArgs, server: &Server, member: &Member, arch: &str) -> Result<Traced> {
+    let bounds = perf::Bounds { limit: args.duration, max_events: args.max_events, ring_bytes: None };
+    let refusal = |why: NoPerf| access::refusal_of_events(&member.dir, &why, &Here::gather());
+    traced::take(server, member, arch, |dir| perf::take(dir, &bounds)).map_err(refusal)
 }
 
 /// Says beforehand whose sleep will end.

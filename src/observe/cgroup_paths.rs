@@ -71,8 +71,8 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// Undoes the octal escapes of `mountinfo` (`\040` for a space).
-fn unescape(text: &str) -> String {
+/// Undoes the octal escapes of lists of mounts (`\040` for a space).
+pub(crate) fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -29,6 +29,8 @@ pub struct Gates {
     pub hidepid_gid: Option<u32>,
     /// Whether the kernel is gVisor's.
     pub gvisor: bool,
+    /// What the kernel is locked down for, where it is: `integrity` or `confidentiality`.
+    pub lockdown: Option<String>,
     /// `perf_event_paranoid`.
     pub perf_event_paranoid: Option<i32>,
     /// Whether threads have a filled `schedstat`.
@@ -55,6 +57,7 @@ pub fn gates() -> Gates {
         hidepid,
         hidepid_gid,
         gvisor: text("/proc/version").is_some_and(|version| version.contains("gVisor")),
+        lockdown: text("/sys/kernel/security/lockdown").and_then(|value| chosen(&value)),
         perf_event_paranoid: text("/proc/sys/kernel/perf_event_paranoid")
             .and_then(|value| value.parse().ok()),
         schedstat: read("/proc/thread-self/schedstat")
@@ -69,6 +72,12 @@ pub fn gates() -> Gates {
                     .map(|group| group.version)
             }),
     }
+}
+
+/// The word in brackets, unless that is `none`.
+fn chosen(value: &str) -> Option<String> {
+    let (word, _) = value.split_once('[')?.1.split_once(']')?;
+    (word != "none").then(|| word.to_owned())
 }
 
 /// Whether and how the mount of `/proc` hides processes, and the group that is exempt. The last mount on a place is
@@ -101,6 +110,15 @@ mod tests {
         assert_eq!(hidepid(over.as_bytes()), (Some("hidepid=invisible".into()), Some(27)));
         assert_eq!(hidepid(b"90 21 0:55 / /proc rw - proc proc rw,hidepid=off\n"), (None, None));
         assert_eq!(hidepid(b""), (None, None));
+    }
+
+    #[test]
+    fn what_the_kernel_is_locked_down_for() {
+        assert_eq!(chosen("none integrity [confidentiality]"), Some("confidentiality".into()));
+        assert_eq!(
+            [chosen("[none] integrity confidentiality"), chosen("none"), chosen("][")],
+            [None, None, None]
+        );
     }
 
     #[test]

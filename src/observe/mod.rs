@@ -4,6 +4,8 @@
 //! means is for others to say. Nothing here signals or writes into a process, and nothing but [`burst`] stops one, when asked to.
 
 pub mod burst;
+mod bytes;
+pub mod candidates;
 pub mod cgroup;
 pub mod cgroup_paths;
 pub mod clock;
@@ -18,6 +20,7 @@ pub mod listeners;
 pub mod memory;
 pub mod own;
 pub mod parse;
+pub mod perf;
 mod pidfd;
 pub mod probe;
 pub mod process;

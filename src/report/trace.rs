@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::model::{SCHEMA_VERSION, Tool};
-use crate::capture::burst::{Burst, End, FollowedThread, LeftOut, What, Woken};
+use crate::capture::burst::{Burst, End, Engine, FollowedThread, LeftOut, What, Woken};
 use crate::capture::calls::name;
 use crate::capture::model::{BlindSpot, Doing, Role, TargetFacts};
 use crate::capture::traced::Traced;
@@ -17,6 +17,7 @@ use crate::trace::calls::{Call, calls};
 use crate::trace::descriptors::behind;
 use crate::trace::fold::{Pattern, Step, patterns, taken_in};
 use crate::trace::summary::{NameSummary, Polls, Spent, by_name, polls, spent};
+use crate::trace::switches::OffCpu;
 
 /// What the threads of a server called in a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -53,9 +54,12 @@ pub struct TraceProcess {
 /// What a burst did to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BurstCost {
-    /// How long it took, up to when the helper began to exit.
+    /// What saw the calls: `ptrace` stops threads at each, `perf` stops nobody.
+    pub engine: Engine,
+    /// How long it took, up to when the helper began to exit, or nothing was recorded any more.
     pub duration_ns: u64,
-    /// How long it took until the helper was seen to be gone: nothing was held any more, at the latest.
+    /// How long it took until the helper was seen to be gone, or the events were closed: nothing was held any more, at the
+    /// latest.
     pub gone_ns: u64,
     /// How long it was allowed to take.
     pub limit_ns: u64,
@@ -69,6 +73,10 @@ pub struct BurstCost {
     pub stops: u64,
     /// Stops that it was allowed to make.
     pub max_stops: u64,
+    /// Events that were kept: beginnings and ends of calls, and what else was seen of the threads.
+    pub events: u64,
+    /// Events that it was allowed to keep; 0 where stops are the bound.
+    pub max_events: u64,
     /// All stops together, from noticing each to letting go.
     pub stopped_ns_total: u64,
     /// The longest of them.
@@ -90,6 +98,7 @@ impl From<&Burst> for BurstCost {
     fn from(burst: &Burst) -> Self {
         let woken = |how| burst.threads.iter().filter(|thread| thread.woken == how).count() as u64;
         Self {
+            engine: burst.engine,
             duration_ns: length_ns(burst),
             gone_ns: burst.over_ns.saturating_sub(burst.began_ns),
             limit_ns: burst.limit_ns,
@@ -98,6 +107,8 @@ impl From<&Burst> for BurstCost {
             left_out: burst.left_out,
             stops: burst.stops,
             max_stops: burst.max_stops,
+            events: burst.events.len() as u64,
+            max_events: burst.max_events,
             stopped_ns_total: burst.stopped_ns_total,
             stopped_ns_max: burst.stopped_ns_max,
             helper_waited_ns: burst.helper_waited_ns,
@@ -177,11 +188,13 @@ fn length_ns(burst: &Burst) -> u64 {
 fn process(traced: &Traced) -> TraceProcess {
     let calls = calls(traced);
     let taken = taken_in(calls.iter().map(|c| (c.name.as_str(), c.fd, c.error.is_some())));
-    let length_ns = length_ns(&traced.burst);
     let mut tids: BTreeSet<i32> = traced.burst.threads.iter().map(|t| t.tid).collect();
     tids.extend(traced.burst.events.iter().map(|e| e.tid));
+    let off_cpu = OffCpu::of(&traced.burst);
+    let never = OffCpu::default();
+    let off_cpu = |tid: i32| Some(off_cpu.as_ref()?.get(&tid).unwrap_or(&never));
     let mut threads: Vec<TraceThread> =
-        tids.into_iter().map(|tid| thread(traced, tid, &calls, &taken, length_ns)).collect();
+        tids.into_iter().map(|tid| thread(traced, tid, &calls, &taken, off_cpu(tid))).collect();
     threads.sort_by_key(|t| (std::cmp::Reverse(t.calls.len()), t.tid));
     TraceProcess {
         pid: traced.burst.pid,
@@ -193,7 +206,13 @@ fn process(traced: &Traced) -> TraceProcess {
     }
 }
 
-fn thread(traced: &Traced, tid: i32, all: &[Call], taken: &BTreeSet<i32>, length_ns: u64) -> TraceThread {
+fn thread(
+    traced: &Traced,
+    tid: i32,
+    all: &[Call],
+    taken: &BTreeSet<i32>,
+    off_cpu: Option<&OffCpu>,
+) -> TraceThread {
     let calls: Vec<&Call> = all.iter().filter(|call| call.tid == tid).collect();
     let steps: Vec<Step> = calls.iter().map(|call| Step::of(call)).collect();
     let followed = traced.burst.threads.iter().find(|t| t.tid == tid);
@@ -204,12 +223,14 @@ fn thread(traced: &Traced, tid: i32, all: &[Call], taken: &BTreeSet<i32>, length
     let seen = |what: fn(&What) -> bool| {
         traced.burst.events.iter().filter(|e| e.tid == tid && what(&e.what)).count() as u64
     };
+    let began_ns = traced.burst.began_ns;
+    let off_cpu_ns = off_cpu.map(|times| move |from, to| times.within(began_ns + from, began_ns + to));
     TraceThread {
         tid,
         name: traced.names.get(&tid).cloned().unwrap_or_default(),
         asleep_in: followed.and_then(asleep_in),
         woken: followed.map(|t| t.woken),
-        spent: spent(&calls, length_ns),
+        spent: spent(&calls, length_ns(&traced.burst), off_cpu_ns.as_ref().map(|seen| seen as _)),
         polls: polls(&calls),
         signals: seen(|what| matches!(what, What::Signal(_))),
         stopped_by_job_control: seen(|what| matches!(what, What::JobControl(_))) > 0,

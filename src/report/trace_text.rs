@@ -10,7 +10,7 @@ use super::style::{Style, Tone};
 use super::trace::{BurstCost, DescriptorUse, TraceDocument, TraceProcess, TraceThread};
 use super::word;
 use super::words::{count, name, number, plural};
-use crate::capture::burst::{End, Woken};
+use crate::capture::burst::{End, Engine, Woken};
 use crate::trace::calls::Call;
 use crate::trace::fold::{Run, Step, fold};
 use crate::trace::summary::NameSummary;
@@ -62,6 +62,7 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
     let why = match burst.ended_by {
         End::Time => "its time was over",
         End::Stops => "it had made all its stops",
+        End::Events => "it had all the events that it may keep",
         End::Stopped => "a thread had been stopped for a tenth of its time",
         End::NothingLeft => "nobody was left to follow",
         End::Exec => "the process began another program",
@@ -69,19 +70,31 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
         End::Killed => "it was ended before its time",
         End::OldKernel => "this kernel (before 5.3) does not tell what a stop is about",
     };
-    let mut parts = vec![format!(
-        "{} made {}, {} stopped in all, {} at most; it ended because {why}",
-        plural(burst.threads, "thread"),
-        plural(burst.stops, "stop"),
-        time(burst.stopped_ns_total),
-        time(burst.stopped_ns_max),
-    )];
-    parts.push(if burst.detached { "detached".into() } else { "NOT detached".into() });
+    let threads = plural(burst.threads, "thread");
+    let stops = plural(burst.stops, "stop");
+    let mut parts = match burst.engine {
+        Engine::Ptrace => vec![
+            format!(
+                "{threads} made {stops}, {} stopped in all, {} at most; it ended because {why}",
+                time(burst.stopped_ns_total),
+                time(burst.stopped_ns_max),
+            ),
+            if burst.detached { "detached".into() } else { "NOT detached".into() },
+        ],
+        Engine::Perf => vec![format!(
+            "{threads} followed by perf events: {stops}, {}; it ended because {why}",
+            plural(burst.events, "event")
+        )],
+    };
+    let no_room = match burst.engine {
+        Engine::Ptrace => "more than there are stops for",
+        Engine::Perf => "more than there is room for",
+    };
     let left = burst.left_out;
     let left_out = [
         (left.spared, "spared, asleep in a call that a stop would end"),
         (left.asleep, "asleep"),
-        (left.no_room, "more than there are stops for"),
+        (left.no_room, no_room),
         (left.refused, "refused by the kernel"),
     ];
     for (n, why) in left_out.into_iter().filter(|(n, _)| *n > 0) {
@@ -89,6 +102,8 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
     }
     if burst.lost > 0 {
         parts.push(format!("{} had no room and are lost", plural(burst.lost, "event")));
+    } else if burst.engine == Engine::Perf {
+        parts.push("no event was lost".into());
     }
     if burst.helper_waited_ns >= WAITED_NS {
         parts.push(format!(
@@ -121,8 +136,10 @@ fn thread_text(page: &mut Page, thread: &TraceThread) {
         name(&thread.name),
         plural(thread.calls.len() as u64, "call")
     )];
-    facts.push(format!("{} in calls", time(thread.spent.in_calls_ns)));
-    facts.push(format!("{} between them", time(thread.spent.between_calls_ns)));
+    let spent = thread.spent;
+    facts.push(format!("{} in calls{}", time(spent.in_calls_ns), off_cpu(spent.off_cpu_in_calls_ns)));
+    let between = off_cpu(spent.off_cpu_between_calls_ns);
+    facts.push(format!("{} between them{between}", time(spent.between_calls_ns)));
     if let Some(polls) = &thread.polls {
         let gap = polls.longest_gap_ns.map(|gap| format!(", {} apart at most", time(gap)));
         facts.push(format!("{}{}", plural(polls.polls, "poll"), gap.unwrap_or_default()));
@@ -146,6 +163,11 @@ fn thread_text(page: &mut Page, thread: &TraceThread) {
         let calls: usize = runs.iter().skip(LINES).map(|run| run.turn * run.times).sum();
         page.line(4, Tone::Faint, &format!("and {} after that", plural(calls as u64, "call")));
     }
+}
+
+/// How much of a time that was on no processor, where anything of it was.
+fn off_cpu(ns: Option<u64>) -> String {
+    ns.filter(|ns| *ns > 0).map_or_else(String::new, |ns| format!(" ({} off the processor)", time(ns)))
 }
 
 /// Calls that repeat as one line, a single one with its details.
@@ -206,7 +228,7 @@ fn call_words(call: &Call) -> String {
         (None, None, None) => text.push_str(" has not come back"),
     }
     if let Some(took) = call.took_ns {
-        push(&mut text, format_args!("  {}", time(took)));
+        push(&mut text, format_args!("  {}{}", time(took), off_cpu(call.off_cpu_ns)));
     }
     text
 }
@@ -317,13 +339,13 @@ fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::model::TargetFacts;
+    use crate::capture::burst::{FollowedThread, What};
+    use crate::capture::model::{Doing, TargetFacts};
     use crate::report::trace::document;
-    use crate::trace::calls::tests::spin;
+    use crate::trace::calls::tests::{enter, event, leave, spin, unstopped};
 
-    #[test]
-    fn the_story_s_second_trace_is_a_line_and_a_descriptor_that_nobody_reads() {
-        let target = TargetFacts {
+    fn target() -> TargetFacts {
+        TargetFacts {
             pid: 7,
             start_time_ticks: 0,
             cmdline: Vec::new(),
@@ -331,10 +353,14 @@ mod tests {
             cgroup: None,
             container_id: None,
             selected_by: String::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_story_s_second_trace_is_a_line_and_a_descriptor_that_nobody_reads() {
         let mut traced = spin(8_345);
         traced.names.insert(7, "worker \x1b[31m".into());
-        let page = text(&document(target, &[traced], Vec::new()), Style { color: false, ascii: false });
+        let page = text(&document(target(), &[traced], Vec::new()), Style { color: false, ascii: false });
         let expected = "\
 worker 7: 16,690 calls in 50 ms
   1 thread made 33,381 stops, 333.8 µs stopped in all, 10 ns at most; it ended because its time was
@@ -350,5 +376,29 @@ worker 7: 16,690 calls in 50 ms
   getpid                 8,345   834.5 µs    100 ns    100 ns    100 ns
 ";
         assert_eq!(page, expected);
+    }
+    #[test]
+    fn without_stops_the_page_says_so_and_what_of_a_call_was_sleep() {
+        let within = What::Within { number: 232, args: [9, 0, 64, 5_000, 0, 0] };
+        let thread = FollowedThread { tid: 7, doing: Doing::Running, woken: Woken::No };
+        let events = vec![
+            event(1_000, within),
+            event(31_000, What::OnCpu),
+            leave(32_000, 1),
+            enter(50_000, 39, [0; 6]),
+            leave(51_000, 7),
+        ];
+        let mut traced = unstopped(vec![thread], events);
+        traced.burst.lost = 12;
+        let page = text(&document(target(), &[traced], Vec::new()), Style { color: false, ascii: false });
+        let expected = "\
+worker 7: 2 calls in 50 ms
+  1 thread followed by perf events: 0 stops, 5 events; it ended because its time was over; 12 events
+  had no room and are lost
+  thread 7 gunicorn: 2 calls, 32 µs in calls (30 µs off the processor), 18 µs between them, 1 poll
+    +0.00 ms   epoll_wait(9, 5,000 ms), begun before = 1  31 µs (30 µs off the processor)
+    +0.05 ms   getpid() = 7  1 µs
+";
+        assert!(page.starts_with(expected), "{page}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure. A call that was going on when the burst began is followed from there; one that had not come back at its end has
 //! no result. The time in a call is from letting the thread go at its beginning to noticing its end, so that the stops
-//! themselves do not count.
+//! themselves do not count. Where events had no room, a call that was going on is left out: its end may be among them.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::memory;
-use crate::capture::burst::{Event, FollowedThread, What, Woken};
+use super::switches::OffCpu;
+use crate::capture::burst::{Engine, Event, FollowedThread, What, Woken};
 use crate::capture::calls::{
     Class, Disturbed, LeadsTo, class, disturbed, error_name, fd_argument, gives_descriptor, leads_to, name,
 };
@@ -32,6 +33,9 @@ pub struct Call {
     pub since_last_ns: Option<u64>,
     /// How long it took; `null` when it had not come back at the end of the burst.
     pub took_ns: Option<u64>,
+    /// How much of that, or of its time up to the end of the burst, the thread was on no processor: asleep, or waiting for
+    /// one. `null` where the engine does not see that.
+    pub off_cpu_ns: Option<u64>,
     /// Number on this architecture.
     pub number: i64,
     /// Name.
@@ -71,31 +75,49 @@ struct Thread {
     in_call: Option<Call>,
     args: [u64; 6],
     let_go_ns: Option<u64>,
+    /// When it was on no processor.
+    off_cpu: Option<OffCpu>,
+}
+
+impl Thread {
+    /// How long it was on no processor since its call began.
+    fn off_cpu_until(&self, at_ns: u64) -> Option<u64> {
+        Some(self.off_cpu.as_ref()?.within(self.let_go_ns?, at_ns))
+    }
 }
 
 /// The calls of a burst, in the order in which they began.
 #[must_use]
 pub fn calls(traced: &Traced) -> Vec<Call> {
+    let burst = &traced.burst;
+    let mut off_cpu = OffCpu::of(burst);
+    let mut thread = |tid: i32, began_as: Option<FollowedThread>| Thread {
+        began_as,
+        in_call: None,
+        args: [0; 6],
+        let_go_ns: None,
+        off_cpu: off_cpu.as_mut().map(|times| times.remove(&tid).unwrap_or_default()),
+    };
     let mut threads: HashMap<i32, Thread> = HashMap::new();
-    for thread in &traced.burst.threads {
-        threads.insert(
-            thread.tid,
-            Thread { began_as: Some(thread.clone()), in_call: None, args: [0; 6], let_go_ns: None },
-        );
+    for followed in &burst.threads {
+        // What is not stopped is seen to be within its call.
+        let began_as = (burst.engine == Engine::Ptrace).then(|| followed.clone());
+        threads.insert(followed.tid, thread(followed.tid, began_as));
     }
     let mut done: Vec<Call> = Vec::new();
-    for event in &traced.burst.events {
-        let thread = threads.entry(event.tid).or_insert(Thread {
-            began_as: None,
-            in_call: None,
-            args: [0; 6],
-            let_go_ns: None,
-        });
+    for event in &burst.events {
+        let thread = threads.entry(event.tid).or_insert_with(|| thread(event.tid, None));
         match &event.what {
             What::Enter { number, args, memory } => {
                 done.extend(thread.in_call.take());
                 thread.args = *args;
                 thread.in_call = Some(begun(traced, event, thread, *number, args, memory));
+                thread.let_go_ns = event.resumed_ns;
+            }
+            What::Within { number, args } => {
+                thread.args = *args;
+                let call = begun(traced, event, thread, *number, args, &[]);
+                thread.in_call = Some(Call { resumed: true, ..call });
                 thread.let_go_ns = event.resumed_ns;
             }
             What::Leave { result, memory } => {
@@ -106,11 +128,16 @@ pub fn calls(traced: &Traced) -> Vec<Call> {
                 thread.let_go_ns = event.resumed_ns;
             }
             What::Held(_) => thread.let_go_ns = event.resumed_ns,
+            What::Lost(_) => (thread.in_call, thread.let_go_ns) = (None, None),
             What::Ended => done.extend(thread.in_call.take()),
-            What::Signal(_) | What::JobControl(_) | What::Other => {}
+            What::Signal(_) | What::JobControl(_) | What::OffCpu | What::OnCpu | What::Other => {}
         }
     }
-    done.extend(threads.into_values().filter_map(|thread| thread.in_call));
+    let end_ns = burst.ended_ns.unwrap_or(burst.over_ns);
+    done.extend(threads.into_values().filter_map(|mut thread| {
+        let off_cpu_ns = thread.off_cpu_until(end_ns);
+        Some(Call { off_cpu_ns, ..thread.in_call.take()? })
+    }));
     done.sort_by_key(|call| (call.at_ns, call.tid));
     done
 }
@@ -155,6 +182,7 @@ fn begun(
         at_ns: event.at_ns.saturating_sub(traced.burst.began_ns),
         since_last_ns: thread.let_go_ns.map(|then| event.at_ns.saturating_sub(then)),
         took_ns: None,
+        off_cpu_ns: None,
         number,
         name: name(arch, number).map_or_else(|| format!("call {number}"), str::to_owned),
         class: class(arch, number),
@@ -172,6 +200,7 @@ fn begun(
 
 fn came_back(traced: &Traced, event: &Event, thread: &Thread, call: &mut Call, result: i64, bytes: &[u8]) {
     call.took_ns = thread.let_go_ns.map(|then| event.at_ns.saturating_sub(then));
+    call.off_cpu_ns = thread.off_cpu_until(event.at_ns);
     if (-MOST_ERRNO..0).contains(&result) {
         call.error = Some(error_name(i32::try_from(-result).unwrap_or(0)));
         return;
@@ -212,12 +241,14 @@ pub(crate) mod tests {
             role: Role::Worker,
             arch: "x86_64".into(),
             burst: Burst {
+                engine: Engine::Ptrace,
                 pid: 7,
                 began_ns: 1_000,
                 ended_ns: Some(50_000_000),
                 over_ns: 50_001_000,
                 limit_ns: 50_000_000,
                 max_stops: 200,
+                max_events: 0,
                 end: End::Time,
                 threads,
                 left_out: LeftOut::default(),
@@ -226,6 +257,7 @@ pub(crate) mod tests {
                 stopped_ns_max: 10,
                 helper_waited_ns: 0,
                 lost: 0,
+                late: 0,
                 locked: true,
                 detached: true,
                 events,
@@ -243,6 +275,18 @@ pub(crate) mod tests {
             pipes: Vec::new(),
             blind: Vec::new(),
         }
+    }
+
+    /// The same as seen without stops: each event is over at once.
+    pub fn unstopped(threads: Vec<FollowedThread>, mut events: Vec<Event>) -> Traced {
+        for event in &mut events {
+            event.resumed_ns = Some(event.at_ns);
+        }
+        let mut traced = traced(threads, events);
+        let burst = &mut traced.burst;
+        (burst.engine, burst.max_events, burst.max_stops) = (Engine::Perf, 20_000, 0);
+        (burst.stops, burst.stopped_ns_total, burst.stopped_ns_max) = (0, 0, 0);
+        traced
     }
 
     pub fn event(at_ns: u64, what: What) -> Event {
@@ -331,5 +375,42 @@ pub(crate) mod tests {
             (Some("/etc/hosts"), Some(5), None)
         );
         assert_eq!((seen[1].error.as_deref(), seen[1].fd, seen[1].result), (Some("EAGAIN"), Some(5), None));
+    }
+    #[test]
+    fn without_stops_a_sleep_goes_on_from_the_beginning_and_its_time_off_the_processor_is_known() {
+        let asleep = Doing::Syscall(232, [9, 0, 64, 5_000, 0, 0]);
+        let thread = FollowedThread { tid: 7, doing: asleep, woken: Woken::No };
+        let within = What::Within { number: 232, args: [9, 0, 64, 5_000, 0, 0] };
+        let events = vec![
+            event(1_000, within),
+            event(41_000, What::OnCpu),
+            leave(42_000, 1),
+            // The same call again is another one.
+            enter(50_000, 232, [9, 0, 64, 5_000, 0, 0]),
+            event(51_000, What::OffCpu),
+        ];
+        let seen = calls(&unstopped(vec![thread], events));
+        assert_eq!(
+            (seen[0].resumed, seen[0].took_ns, seen[0].off_cpu_ns),
+            (true, Some(41_000), Some(40_000))
+        );
+        assert_eq!((seen[0].fd, seen[0].timeout_ms, seen[0].result), (Some(9), Some(5_000), Some(1)));
+        let open = &seen[1];
+        assert_eq!((open.resumed, open.took_ns, open.since_last_ns), (false, None, Some(8_000)));
+        assert_eq!(open.off_cpu_ns, Some(50_000_000 - 51_000), "up to the end of the burst");
+        assert_eq!(calls(&spin(1))[0].off_cpu_ns, None, "stops do not tell");
+    }
+
+    #[test]
+    fn a_call_whose_end_may_be_lost_is_left_out() {
+        let events = vec![
+            enter(2_000, 0, [5, 0, 9, 0, 0, 0]),
+            event(3_000, What::Lost(7)),
+            leave(4_000, 1),
+            enter(5_000, 39, [0; 6]),
+            leave(6_000, 7),
+        ];
+        let seen = calls(&unstopped(Vec::new(), events));
+        assert_eq!(seen.iter().map(|call| call.name.as_str()).collect::<Vec<_>>(), ["getpid"]);
     }
 }

@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod fold;
 pub mod memory;
 pub mod summary;
+pub mod switches;
 
 #[cfg(test)]
 mod story;

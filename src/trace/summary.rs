@@ -114,15 +114,27 @@ pub struct Spent {
     pub in_calls_ns: u64,
     /// Between calls: in its own code, or waiting for a processor there.
     pub between_calls_ns: u64,
+    /// How much of its time in calls it was on no processor; `null` where the engine does not see that.
+    pub off_cpu_in_calls_ns: Option<u64>,
+    /// And how much of its time between calls: it waited for a processor.
+    pub off_cpu_between_calls_ns: Option<u64>,
 }
 
-/// Where a thread's time went. `length_ns` is that of the burst.
+/// Where a thread's time went. `length_ns` is that of the burst; `off_cpu_ns` tells how much of a span since it began the
+/// thread was on no processor, if that was seen.
 #[must_use]
-pub fn spent(calls: &[&Call], length_ns: u64) -> Spent {
+pub fn spent(calls: &[&Call], length_ns: u64, off_cpu_ns: Option<&dyn Fn(u64, u64) -> u64>) -> Spent {
     let open = |call: &Call| length_ns.saturating_sub(call.at_ns);
+    let between = |off_cpu_ns: &dyn Fn(u64, u64) -> u64| {
+        let before =
+            |call: &&Call| Some(off_cpu_ns(call.at_ns.saturating_sub(call.since_last_ns?), call.at_ns));
+        calls.iter().filter_map(before).sum()
+    };
     Spent {
         in_calls_ns: calls.iter().map(|call| call.took_ns.unwrap_or_else(|| open(call))).sum(),
         between_calls_ns: calls.iter().filter_map(|call| call.since_last_ns).sum(),
+        off_cpu_in_calls_ns: off_cpu_ns.map(|_| calls.iter().filter_map(|c| c.off_cpu_ns).sum()),
+        off_cpu_between_calls_ns: off_cpu_ns.map(between),
     }
 }
 
@@ -180,6 +192,11 @@ mod tests {
         let all: Vec<&Call> = seen.iter().collect();
         let polls = polls(&all).unwrap();
         assert_eq!((polls.polls, polls.longest_gap_ns), (3, Some(900)));
-        assert_eq!(spent(&all, 50_000_000).in_calls_ns, 600);
+        let stopped = spent(&all, 50_000_000, None);
+        assert_eq!((stopped.in_calls_ns, stopped.off_cpu_in_calls_ns), (600, None));
+        let call = Call { off_cpu_ns: Some(90), since_last_ns: Some(800), ..seen[1].clone() };
+        let off_cpu_ns = |from, to| u64::from((from, to) == (call.at_ns - 800, call.at_ns));
+        let seen = spent(&[&call], 50_000_000, Some(&off_cpu_ns));
+        assert_eq!((seen.off_cpu_in_calls_ns, seen.off_cpu_between_calls_ns), (Some(90), Some(1)));
     }
 }

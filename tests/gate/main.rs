@@ -3,6 +3,8 @@
 mod codes;
 mod forms;
 mod redacted;
+#[path = "../schema/mod.rs"]
+mod schema;
 mod schemas;
 #[path = "../tool/mod.rs"]
 mod tool;

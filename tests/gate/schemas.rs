@@ -3,28 +3,8 @@
 use serde_json::Value;
 
 use super::{captures, text};
+use crate::schema::Schema;
 use crate::tool::{Target, run};
-
-/// A schema of the folder `schema/`.
-struct Schema {
-    known: boon::Schemas,
-    index: boon::SchemaIndex,
-}
-
-impl Schema {
-    fn of(name: &str) -> Self {
-        let path = format!("{}/schema/{name}", env!("CARGO_MANIFEST_DIR"));
-        let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let (mut known, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-        compiler.add_resource(name, schema).unwrap();
-        let index = compiler.compile(name, &mut known).unwrap();
-        Self { known, index }
-    }
-
-    fn check(&self, document: &Value) -> Result<(), String> {
-        self.known.validate(document, self.index).map_err(|error| format!("{error}: {document:.400}"))
-    }
-}
 
 #[test]
 fn reports_and_their_lines() {

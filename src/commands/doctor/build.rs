@@ -135,15 +135,12 @@ fn measures(gates: &Gates) -> Vec<Check> {
             }
             None => check("cgroup", "none", false, "quotas and throttling are not known"),
         },
-        match gates.perf_event_paranoid {
-            Some(level) => check(
-                "perf_event_paranoid",
-                level.to_string(),
-                true,
-                "not needed: nothing here uses perf events",
-            ),
-            None => check("perf_event_paranoid", "absent", true, "not needed: nothing here uses perf events"),
-        },
+        check(
+            "perf_event_paranoid",
+            gates.perf_event_paranoid.map_or_else(|| "absent".into(), |level| level.to_string()),
+            true,
+            "only trace --engine perf needs perf events",
+        ),
     ];
     if gates.gvisor {
         checks.push(check("kernel", "gVisor", false, "its /proc lacks schedstat, wchan and syscall"));

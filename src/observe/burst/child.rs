@@ -7,7 +7,6 @@
 //! timer kills it at the limit, and so does the death of the tool. It always ends by exiting, so that the normal
 //! end and the crash are one path.
 
-use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -26,9 +25,10 @@ use super::ties::{arm, settle};
 use super::tracee::{self, Call, Held, Stop, Told};
 use crate::capture::calls::{self, Disturbed};
 use crate::capture::model::Doing;
+use crate::observe::candidates::{Candidate, candidates};
 use crate::observe::clock::monotonic_ns;
 use crate::observe::kernel_file::{FileBudget, ProcDir};
-use crate::observe::{parse, thread_files};
+use crate::observe::parse;
 
 /// The hidden first argument.
 pub const VERB: &str = "--burst-child";
@@ -73,13 +73,6 @@ fn run() {
     });
     shared.state().ended_ns.store(monotonic_ns(), Ordering::Relaxed);
     shared.state().phase.store(end, Ordering::Release);
-}
-
-/// A thread that may be followed.
-struct Candidate {
-    tid: i32,
-    doing: Doing,
-    run_ns: u64,
 }
 
 /// A thread that is followed.
@@ -148,27 +141,9 @@ fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
 }
 
 impl Burst<'_> {
-    /// Threads that nobody has looked at yet: those on a processor first, then those that have used one most.
+    /// Threads that nobody has looked at yet.
     fn candidates(&self) -> Vec<Candidate> {
-        let known = |tid: &i32| self.threads.contains_key(tid) || self.left_out.contains(tid);
-        let tids = thread_files::list_threads(&self.process).unwrap_or_default();
-        let mut found: Vec<Candidate> = tids
-            .into_iter()
-            .filter(|tid| !known(tid))
-            .map(|tid| Candidate { tid, doing: self.doing(tid), run_ns: self.run_ns(tid) })
-            .collect();
-        found.sort_by_key(|c| (c.doing != Doing::Running, Reverse(c.run_ns)));
-        found
-    }
-
-    fn doing(&self, tid: i32) -> Doing {
-        let text = self.process.read(&format!("task/{tid}/syscall"), TEXT_BYTES as u64).unwrap_or_default();
-        parse::syscall(&text).unwrap_or(Doing::Unreadable)
-    }
-
-    fn run_ns(&self, tid: i32) -> u64 {
-        let text = self.process.read(&format!("task/{tid}/schedstat"), TEXT_BYTES as u64).unwrap_or_default();
-        parse::schedstat(&text).map_or(0, |sched| sched.run_ns)
+        candidates(&self.process, |tid| self.threads.contains_key(&tid) || self.left_out.contains(&tid))
     }
 
     /// Seizes and stops every thread that is to be followed, until a pass finds no new one.

@@ -39,7 +39,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::clock::monotonic_ns;
 use super::kernel_file::ProcDir;
 use super::{parse, pidfd, signals};
-use crate::capture::burst::{Burst, End, Event, FollowedThread, LeftOut, What, Woken};
+use crate::capture::burst::{Burst, End, Engine, Event, FollowedThread, LeftOut, What, Woken};
 use crate::capture::calls::{Disturbed, disturbed};
 use crate::capture::model::Doing;
 use shared::{Orders, Record, Shared, kind, phase};
@@ -235,12 +235,14 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
     }
     let records = shared.records();
     Ok(Burst {
+        engine: Engine::Ptrace,
         pid: orders.pid,
         began_ns: load(&state.began_ns),
         ended_ns: Some(load(&state.ended_ns)).filter(|at| *at != 0),
         over_ns,
         limit_ns: orders.limit_ns,
         max_stops: orders.max_stops,
+        max_events: 0,
         end,
         threads: records.iter().filter_map(thread).collect(),
         left_out,
@@ -249,6 +251,7 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
         stopped_ns_max: load(&state.stopped_ns_max),
         helper_waited_ns: 0,
         lost: load(&state.lost),
+        late: 0,
         locked: state.locked.load(Ordering::Acquire) != 0,
         detached: false,
         events: records.iter().filter_map(event).collect(),

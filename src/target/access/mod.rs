@@ -6,6 +6,7 @@
 
 pub mod decide;
 pub mod facts;
+pub mod perf;
 pub mod place;
 pub mod remedy;
 
@@ -19,6 +20,7 @@ pub use place::Place;
 use crate::error::Error;
 use crate::observe::kernel_file::{ProcDir, READ_BUFFER_BYTES};
 use crate::observe::parse;
+use crate::observe::perf::NoPerf;
 
 /// The error for a process that was just refused: the one gate.
 #[must_use]
@@ -34,6 +36,13 @@ pub fn refusal_to_stop(process: &ProcDir, here: &Here) -> Error {
     let facts = Facts::gather(process, Some(true), here);
     let gate = decide(&facts, Want::Attach).unwrap_or(Gate::SecurityModule);
     remedy::error(&gate, &facts)
+}
+
+/// The error for a process of which the kernel gives no perf events: the one cause.
+#[must_use]
+pub fn refusal_of_events(process: &ProcDir, failed: &NoPerf, here: &Here) -> Error {
+    let facts = Facts::gather(process, None, here);
+    perf::error(&perf::decide_perf(failed, &facts), &facts)
 }
 
 /// The error for a pid that `/proc` does not show, or of which it refuses even the public files.

@@ -5,7 +5,9 @@ use super::place::{Place, Signs};
 use super::*;
 use crate::error::ErrorKind;
 use crate::observe::gates::Gates;
+use crate::observe::kernel_file::Unseen;
 use crate::observe::own::Own;
+use nix::errno::Errno;
 
 const ALL: u64 = 0x1ff_ffff_ffff;
 const PTRACE: u64 = decide::CAP_SYS_PTRACE;
@@ -303,4 +305,63 @@ fn what_still_works_is_said_last_where_anything_does() {
         (error.kind, error.message.as_str()),
         (ErrorKind::NotObservable, "process 42 (gunicorn) has exited")
     );
+}
+
+#[rustfmt::skip]
+#[test]
+fn why_there_are_no_perf_events() {
+    let denied = || NoPerf::Unreadable { path: "/t/id".into(), why: Unseen::Denied };
+    let gave = |errno| NoPerf::Refused(errno);
+    let paranoid = |level| with(|f| f.gates.perf_event_paranoid = Some(level));
+    let perfmon = |f: &mut Facts| { root(f); of_bob(f); f.gates.perf_event_paranoid = Some(2); };
+    let unlock = "without it: stallscope trace 42 --engine ptrace (stops threads, briefly)";
+    let rows: Vec<(&str, NoPerf, Facts, &str, &str)> = vec![
+        ("not mounted, root", NoPerf::NotMounted, with(root),
+            "no tracefs in /proc/self/mounts", "mount -t tracefs tracefs /sys/kernel/tracing"),
+        ("not mounted, user", NoPerf::NotMounted, same_user(),
+            "no tracefs in /proc/self/mounts", "sudo mount -t tracefs"),
+        ("not mounted, container", NoPerf::NotMounted, with(in_docker),
+            "no tracefs in /proc/self/mounts", "give stallscope's container the machine's: -v /sys/kernel/tracing"),
+        ("no tracefs", NoPerf::NoTracefs, with(root), "CONFIG_TRACING", unlock),
+        ("no such tracepoint", NoPerf::Unreadable { path: "/t/id".into(), why: Unseen::Absent }, with(root),
+            "CONFIG_FTRACE_SYSCALLS", unlock),
+        ("garbled", NoPerf::Unreadable { path: "/t/id".into(), why: Unseen::Garbled }, with(root),
+            "/t/id: not understood", "look for the denial"),
+        ("locked down", denied(), with(|f| { root(f); f.gates.lockdown = Some("confidentiality".into()); }),
+            "lockdown=confidentiality", unlock),
+        ("locked down a little, user", denied(), with(|f| f.gates.lockdown = Some("integrity".into())),
+            "uid=1000", "sudo stallscope trace 42 --engine perf"),
+        ("user without sudo", denied(), with(|f| f.us.no_new_privs = true),
+            "uid=1000", "from a root shell"),
+        ("paranoid", gave(Errno::EACCES), paranoid(2),
+            "kernel.perf_event_paranoid=2", "sudo stallscope trace 42 --engine perf"),
+        ("more so, as Debian can be", gave(Errno::EPERM), paranoid(3),
+            "kernel.perf_event_paranoid=3", "sudo stallscope trace 42 --engine perf"),
+        ("not paranoid, another's", gave(Errno::EACCES), with(|f| { of_bob(f); f.gates.perf_event_paranoid = Some(1); }),
+            "uid=1001 ours=1000", "sudo -u bob stallscope 42"),
+        ("not paranoid, not dumpable", gave(Errno::EACCES), with(|f| { f.them.dumpable = Some(false); f.gates.perf_event_paranoid = Some(-1); }),
+            "dumpable=0", "sudo stallscope 42"),
+        ("root of a container", gave(Errno::EPERM), with(|f| { in_docker(f); f.gates.perf_event_paranoid = Some(2); }),
+            "CapEff without bit 38", "on the machine itself"),
+        ("root of a user namespace", gave(Errno::EACCES), with(|f| { child_user_ns(f); f.gates.perf_event_paranoid = Some(2); }),
+            "uid_map=0:1000:1", "on the machine itself"),
+        ("root under a filter", gave(Errno::EPERM), with(|f| { perfmon(f); f.us.seccomp = 2; }),
+            "Seccomp=2", "run stallscope outside of the filter"),
+        ("root, a filter that says otherwise", gave(Errno::ENOSYS), with(|f| { perfmon(f); f.us.seccomp = 2; }),
+            "Seccomp=2", "run stallscope outside of the filter"),
+        ("root, no perf events", gave(Errno::ENOSYS), with(root), "CONFIG_PERF_EVENTS", unlock),
+        ("root and a security module", gave(Errno::EACCES), with(perfmon), "EACCES", "look for the denial"),
+        ("no descriptors", NoPerf::NoRoom(Errno::EMFILE), with(root), "EMFILE", "ulimit -n"),
+        ("no memory", NoPerf::NoRoom(Errno::EPERM), with(root), "EPERM", "ulimit -l"),
+    ];
+    for (what, failed, facts, value, first) in rows {
+        let error = perf::error(&perf::decide_perf(&failed, &facts), &facts);
+        assert_eq!(error.value.as_deref(), Some(value), "{what}: {error:?}");
+        assert!(error.remedies[0].starts_with(first), "{what}: {error:?}");
+        assert_eq!(error.kind, ErrorKind::NotPermitted, "{what}");
+        let all = format!("{error:?}");
+        assert!(!all.contains("privileged") && !all.contains("sysctl"), "{what}: {all}");
+    }
+    let gone = perf::error(&perf::decide_perf(&NoPerf::Gone, &same_user()), &same_user());
+    assert_eq!((gone.kind, gone.remedies.len()), (ErrorKind::Gone, 0));
 }
