@@ -130,12 +130,13 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
     let first = burst.candidates();
     let locked = mlockall(MlockAllFlags::MCL_CURRENT).is_ok();
     shared.state().locked.store(locked.into(), Ordering::Relaxed);
-    arm(orders.limit_ns + GRACE_NS).ok()?;
+    // All of it before the timer runs: a machine that has no time for us until its end is no failure to begin.
+    shared.state().waited_ns.store(super::waited_ns("self"), Ordering::Relaxed);
     let began_ns = monotonic_ns();
     burst.deadline_ns = began_ns + orders.limit_ns;
     shared.state().began_ns.store(began_ns, Ordering::Relaxed);
-    shared.state().waited_ns.store(super::waited_ns("self"), Ordering::Relaxed);
     shared.state().phase.store(phase::TRACING, Ordering::Release);
+    arm(orders.limit_ns + GRACE_NS).ok()?;
     burst.seize_all(first);
     // What is held now cannot be replaced by another process any more.
     is_meant(&burst.process, orders).then_some(burst)
@@ -186,6 +187,10 @@ impl Burst<'_> {
                 }
                 match tracee::seize(candidate.tid).and_then(|()| tracee::interrupt(candidate.tid)) {
                     Ok(()) => self.follow_thread(candidate),
+                    // It has ended meanwhile, which refuses nothing.
+                    Err(Errno::ESRCH) => {
+                        self.left_out.insert(candidate.tid);
+                    }
                     Err(errno) => {
                         self.left_out.insert(candidate.tid);
                         self.shared.state().refused.fetch_add(1, Ordering::Relaxed);

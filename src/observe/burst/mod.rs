@@ -230,8 +230,7 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
         error: state.error.load(Ordering::Acquire),
     };
     if load(&state.seized) == 0 && left_out.refused > 0 && end == End::NothingLeft {
-        let errno = Errno::from_raw(left_out.error);
-        return Err(if errno == Errno::ESRCH { NoBurst::Gone } else { NoBurst::Refused(errno) });
+        return Err(NoBurst::Refused(Errno::from_raw(left_out.error)));
     }
     let records = shared.records();
     Ok(Burst {
