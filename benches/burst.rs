@@ -223,13 +223,12 @@ impl<'f> Rig<'f> {
             kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
         }
         let status = child.wait()?;
+        let text = |name| std::fs::read_to_string(self.folder.join(name)).unwrap_or_default();
+        let document: Value = serde_json::from_str(&text("out")).unwrap_or_default();
         if ended_early || !told_to && !status.success() {
-            let errors = std::fs::read_to_string(self.folder.join("errors")).unwrap_or_default();
-            let said = errors.lines().find(|line| !line.is_empty()).unwrap_or("without a word");
-            return Err(format!("it ended with {status}: {said}").into());
+            let said = [text("errors").trim(), &document["error"].to_string()].join(" ");
+            return Err(format!("{} ended with {status}: {said}", measured.name).into());
         }
-        let out = std::fs::read_to_string(self.folder.join("out")).unwrap_or_default();
-        let document: Value = serde_json::from_str(&out).unwrap_or_default();
         let burst = &document["collection"]["burst"];
         Ok(if burst.is_null() {
             String::new()
