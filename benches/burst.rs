@@ -18,7 +18,7 @@ use serde_json::Value;
 use shared::Fallible;
 use stallscope::observe::burst::DEFAULT_LIMIT;
 use stallscope::portal::http;
-use stallscope::portal::load::{Load, Outcome, Plan};
+use stallscope::portal::load::{Load, Outcome, Plan, REQUEST_PATIENCE};
 use stallscope::portal::server::Portal;
 
 const PAIRS: usize = 6;
@@ -194,6 +194,7 @@ impl<'f> Rig<'f> {
             connections: 8,
             keep_alive: false,
             pause: Duration::ZERO,
+            patience: REQUEST_PATIENCE,
             at_most,
         })
     }

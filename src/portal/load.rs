@@ -13,6 +13,8 @@ use super::http::Client;
 
 /// How long a held connection may take to be made.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request may take: short, so that stopping is quick.
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How to load.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Plan {
     pub keep_alive: bool,
     /// Pause of each connection between two requests.
     pub pause: Duration,
+    /// How long a request may take before it is given up.
+    pub patience: Duration,
     /// When to stop at the latest.
     pub at_most: Duration,
 }
@@ -102,14 +106,13 @@ impl Drop for Load {
     }
 }
 
-/// One connection. A request that takes long is given up after a second, so that stopping is quick.
+/// One connection.
 fn ask(plan: &Plan, stop: &AtomicBool, began: Instant) -> Asked {
     let mut asked = Asked::default();
     let mut client: Option<Client> = None;
     while !stop.load(Ordering::Relaxed) && began.elapsed() < plan.at_most {
         let since = Instant::now();
-        let connected =
-            client.take().map_or_else(|| Client::connect(plan.address, Duration::from_secs(1)), Ok);
+        let connected = client.take().map_or_else(|| Client::connect(plan.address, plan.patience), Ok);
         if let Ok(mut connected) = connected
             && connected.get(&plan.path, plan.keep_alive).is_ok()
         {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stallscope::capture::burst::{Burst, Woken};
+use stallscope::capture::burst::{Burst, FollowedThread, Woken};
 use stallscope::observe::burst::{Bounds, Choice, NoBurst, take_with};
 use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 
@@ -188,30 +188,50 @@ impl Drop for Rain {
 }
 
 /// How long something took or stood, of many times, beside the same of the control.
-#[derive(Debug, Default)]
-pub struct Times(Vec<(Duration, Duration)>);
+#[derive(Debug)]
+pub struct Times {
+    promised: Duration,
+    all: Vec<(Duration, Duration)>,
+}
 
 impl Times {
-    /// Adds one, which must not be longer than is promised. What the control stood still the target would have, too.
-    pub fn add(&mut self, what: &str, promised: Duration, (time, control): (Duration, Duration)) {
-        self.0.push((time, control));
-        let allowed = promised + control + noise();
-        assert!(time <= allowed, "{what}: {time:?} is longer than {promised:?}, the control {control:?}");
+    /// Of what must never be longer than is promised.
+    pub const fn promised(promised: Duration) -> Self {
+        Self { promised, all: Vec::new() }
     }
 
-    /// The middle and the longest of the times and of the control's.
-    pub fn words(&self) -> String {
-        let middle_and_longest = |of: fn(&(Duration, Duration)) -> Duration| {
-            let mut times: Vec<Duration> = self.0.iter().map(of).collect();
+    /// Adds one, and how long the control stood meanwhile.
+    pub fn add(&mut self, (time, control): (Duration, Duration)) {
+        self.all.push((time, control));
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Prints the middle and the longest, and fails if one was too long. What the control stood still the target would have,
+    /// too: that is the machine.
+    pub fn tell(&self, what: &str) {
+        let ms = |of: fn(&(Duration, Duration)) -> Duration| {
+            let mut times: Vec<Duration> = self.all.iter().map(of).collect();
             times.sort();
             let at = |place: usize| times.get(place).copied().unwrap_or_default().as_secs_f64() * 1e3;
             format!("{:.1}/{:.1} ms", at(times.len() / 2), at(times.len().saturating_sub(1)))
         };
-        format!("median/longest {} (control {})", middle_and_longest(|t| t.0), middle_and_longest(|t| t.1))
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
+        let over = |allowed: &dyn Fn(Duration) -> Duration| {
+            self.all.iter().filter(|(time, control)| *time > allowed(*control)).count()
+        };
+        let (longer, unexcused) =
+            (over(&|_| self.promised), over(&|control| self.promised + control + noise()));
+        println!(
+            "PROOF {what}, {} times: median/longest {} (control {}); promised {:?}, longer {longer} times, {unexcused} times \
+             by more than the control",
+            self.len(),
+            ms(|t| t.0),
+            ms(|t| t.1),
+            self.promised
+        );
+        assert_eq!(unexcused, 0, "{what}: {:?}", self.all);
     }
 }
 
@@ -241,6 +261,12 @@ pub fn burst(pid: i32, bounds: &Bounds) -> Burst {
 /// How many threads the report says got `EINTR`.
 pub fn announced(seen: &Burst) -> u64 {
     seen.threads.iter().filter(|thread| thread.woken == Woken::Interrupted).count() as u64
+}
+
+/// How many interruptions a report leaves open: of threads that did not stop, or were not let go, in time.
+pub fn left_open(seen: &Burst) -> u64 {
+    let open = |t: &&FollowedThread| t.woken == Woken::PerhapsInterrupted || seen.was_at_large(t.tid);
+    seen.threads.iter().filter(open).count() as u64
 }
 
 pub fn of_ms(limit: u64) -> Bounds {

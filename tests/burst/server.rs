@@ -57,6 +57,7 @@ impl Server {
             connections: 4,
             keep_alive: false,
             pause: Duration::from_millis(10),
+            patience: Duration::from_secs(5),
             at_most: Duration::from_hours(1),
         })
     }
@@ -157,7 +158,7 @@ fn a_worker_that_is_killed_meanwhile_is_replaced() {
         ("during a burst whose helper is stopped", Some((bounds, true))),
     ];
     for (what, way) in ways {
-        let (number, mut times) = (share(20, 2), Times::default());
+        let (number, mut times) = (share(20, 2), Times::promised(REPLACED));
         while times.len() < number as usize {
             until("the worker serves", || {
                 http::get(server.portal.direct, "/oracle", Duration::from_secs(2))
@@ -178,10 +179,10 @@ fn a_worker_that_is_killed_meanwhile_is_replaced() {
                 (end == if *stopped { End::Timer } else { End::NothingLeft }).then_some(took)
             });
             if let Some(took) = took {
-                times.add(what, REPLACED, (took, control.ask().stood));
+                times.add((took, control.ask().stood));
             }
         }
-        println!("PROOF worker killed {number} times {what}: replaced after {}", times.words());
+        times.tell(&format!("worker killed {what}, replaced"));
     }
     server.portal.down();
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stallscope::capture::burst::{Burst, End, Woken};
+use stallscope::capture::burst::End;
 use stallscope::observe::burst::{Bounds, Choice, NoBurst};
 
 use crate::rig::{
-    Canary, Counted, Rain, announced, any, assert_free, await_tracer, burst, last_words, of_ms, of_threads,
-    share, states, target, tracer, try_burst,
+    Canary, Counted, Rain, announced, any, assert_free, await_tracer, burst, last_words, left_open, of_ms,
+    of_threads, share, states, target, tracer, try_burst,
 };
 use crate::tool::{run, skipped, start, until};
 
@@ -26,12 +26,6 @@ fn number() -> u32 {
 fn some(which: u32) -> Bounds {
     let choice = [Choice::All, Choice::Undisturbed, Choice::Running][which as usize % 3];
     Bounds { choice, ..of_ms(5 + any(15)) }
-}
-
-/// How many interruptions a report leaves open: the kernel's timer may end one more call, and so may a stop not seen.
-fn left_open(seen: &Burst) -> u64 {
-    let perhaps = seen.threads.iter().filter(|t| t.woken == Woken::PerhapsInterrupted).count() as u64;
-    perhaps + u64::from(matches!(seen.end, End::Timer | End::Killed))
 }
 
 /// Takes bursts while signals rain. Each call that got `EINTR` was announced.
