@@ -35,7 +35,7 @@ fn stood(canary: &mut Canary, control: &mut Canary) -> (Duration, Duration) {
 /// Does something to helpers until so many did not end by themselves. Each must free the target within the limit.
 fn hangs(what: &str, full: u32, mut hang: impl FnMut(i32) -> Option<Burst>) {
     let (mut canary, mut control) = (Canary::new(), Canary::control());
-    let (wanted, mut times, mut tries) = (share(full, 4), Times::promised(DEFAULT_LIMIT + LATE), 0);
+    let (wanted, mut times, mut tries) = (share(full, 3), Times::promised(DEFAULT_LIMIT + LATE), 0);
     while times.len() < wanted as usize {
         tries += 1;
         assert!(tries < 20 + 4 * wanted, "of {tries} helpers only {} did hang", times.len());

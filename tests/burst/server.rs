@@ -83,7 +83,7 @@ fn no_request_is_lost_by_kills() {
         std::thread::sleep(Duration::from_secs(u64::from(share(5, 1))));
         let undisturbed = undisturbed.stop();
         let load = server.load();
-        let (kills, mut died) = (share(250, 20), 0);
+        let (kills, mut died) = (share(250, 12), 0);
         while died < kills {
             let worker = server.worker();
             let seen = burst_with(worker, &long(1_000), Duration::from_millis(30), Signal::SIGKILL);

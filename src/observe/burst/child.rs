@@ -38,7 +38,7 @@ const SHARED_FD: RawFd = 0;
 const MEMORY_FD: RawFd = 1;
 
 /// The kernel's timer waits so much longer than the child itself, which then ends in order.
-const GRACE_NS: u64 = 3_000_000;
+const GRACE_NS: u64 = 1_500_000;
 /// How long threads that are not in a call are waited for at the end, within the limit: at most this part of it, and so long.
 const LETTING_GO_PART: u64 = 4;
 const LETTING_GO_NS: u64 = 2_000_000;
