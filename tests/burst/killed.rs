@@ -32,7 +32,8 @@ fn killed_once_at_every_system_call() {
     control.ask();
     // How many calls there are differs a little each time, so the first burst that has fewer is not the end.
     let mut ended = 0;
-    for deed in (1..).map(Deed::Kill) {
+    let step = share(1, 3) as usize;
+    for deed in (1..).step_by(step).map(Deed::Kill) {
         let (seen, killed_at) = supervised.burst(canary.pid(), deed, &short());
         assert_free(canary.pid());
         canary.goes_on(&mut counted);
@@ -65,7 +66,7 @@ fn killed_once_at_every_system_call() {
     );
     let counted = canary.end(Some(rain));
     println!(
-        "PROOF killed once at each of its {kills} calls ({} of them ptrace, {} waitid): 0 stopped, dead or traced, 0 of {} \
+        "PROOF killed {kills} times, once at its first call and each {step} calls on ({} of them ptrace, {} waitid): 0 stopped, dead or traced, 0 of {} \
          signals lost, stood still for {stood:.1?} at most (control {control_stood:.1?})",
         at["ptrace"], at["waitid"], counted.signals
     );
@@ -74,7 +75,7 @@ fn killed_once_at_every_system_call() {
 /// Death at a moment at random, while signals rain.
 #[test]
 fn killed_at_random_moments() {
-    let (kills, signals) = (share(1_000, 40), u64::from(share(100_000, 5_000)));
+    let (kills, signals) = (share(1_000, 30), u64::from(share(100_000, 5_000)));
     let (mut canary, mut control) = (Canary::new(), Canary::control());
     let rain = Rain::on(canary.pid(), Duration::from_micros(100));
     let (mut stood, mut control_stood) = (Duration::ZERO, Duration::ZERO);

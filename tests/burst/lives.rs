@@ -73,7 +73,7 @@ fn nobody_gets_eintr_but_who_was_announced() {
 fn a_loop_that_turns_gets_eintr_once_a_burst_and_only_when_it_slept() {
     let mut turns = target("turns");
     let (mut told, mut open) = (0, 0);
-    let bursts = share(1_000, 60);
+    let bursts = share(1_000, 40);
     for _ in 0..bursts {
         let seen = burst(turns.pid(), &of_ms(15));
         told += announced(&seen);

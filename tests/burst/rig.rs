@@ -1,10 +1,11 @@
 //! What the tests of bursts share: targets that tell what was done to them, bursts, rains of signals.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,13 +33,19 @@ pub fn noise() -> Duration {
     Duration::from_millis(if is_full() { 0 } else { 100 })
 }
 
-/// A program of `fixtures/programs`, compiled.
+/// A program of `fixtures/programs`, compiled once.
 pub fn compiled(name: &str) -> PathBuf {
+    static COMPILED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    compiled.entry(name.to_owned()).or_insert_with(|| compile(name)).clone()
+}
+
+fn compile(name: &str) -> PathBuf {
     let source = format!("{}/fixtures/programs/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
     std::fs::create_dir_all(&folder).unwrap();
-    // Tests run side by side: each makes its own and puts it in its place whole.
-    let (made, place) = (folder.join(format!("{name}.{:?}", std::thread::current().id())), folder.join(name));
+    // Somebody else may run these tests, too: each makes its own and puts it in its place whole.
+    let (made, place) = (folder.join(format!("{name}.{}", std::process::id())), folder.join(name));
     let done = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
     assert!(done.success(), "{name} does not compile");
     std::fs::rename(made, &place).unwrap();

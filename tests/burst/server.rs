@@ -73,63 +73,63 @@ fn in_words(outcome: &Outcome) -> String {
     format!("0 of {answers} requests lost, 99 of 100 answered within {p99_ms:.0} ms")
 }
 
-/// Helpers are killed at random while requests come in.
 #[test]
-fn no_request_is_lost_by_kills() {
+fn workers_go_on_and_no_request_is_lost() {
     for class in classes() {
         let server = Server::new(class);
-        let workers = server.workers();
-        let undisturbed = server.load();
-        std::thread::sleep(Duration::from_secs(u64::from(share(5, 1))));
-        let undisturbed = undisturbed.stop();
-        let load = server.load();
-        let (kills, mut died) = (share(250, 12), 0);
-        while died < kills {
-            let worker = server.worker();
-            let seen = burst_with(worker, &long(1_000), Duration::from_millis(30), Signal::SIGKILL);
-            died += u32::from(seen.end == End::Killed);
-            assert_free(worker);
-        }
-        let outcome = load.stop();
-        assert!(outcome.answers > 0);
-        assert_eq!((outcome.failures, server.workers()), (0, workers), "{class}: {outcome:?}");
-        println!(
-            "PROOF {class} worker under load, helper killed {died} times: {} (undisturbed {:.0} ms)",
-            in_words(&outcome),
-            undisturbed.p99_ms
-        );
+        bursts_at_rest_and_under_load(&server, class);
+        helpers_killed_under_load(&server, class);
         server.portal.down();
     }
 }
 
-/// Bursts one after the other at a worker at rest, and at one under load.
-#[test]
-fn bursts_at_idle_and_busy_workers() {
-    for class in classes() {
-        let server = Server::new(class);
-        let workers = server.workers();
-        let bursts = share(500, 10);
-        let many = || {
-            for _ in 0..bursts {
-                let worker = server.worker();
-                let seen = burst(worker, &of_ms(5 + any(45)));
-                assert_ne!(seen.end, End::Killed);
-                assert_free(worker);
-            }
-        };
-        many();
-        server.answers();
-        let load = server.load();
-        many();
-        let outcome = load.stop();
-        assert!(outcome.answers > 0);
-        assert_eq!((outcome.failures, server.workers()), (0, workers), "{class}: {outcome:?}");
-        println!(
-            "PROOF {bursts} bursts at an idle {class} worker, {bursts} at a busy one: {}, the same worker afterwards",
-            in_words(&outcome)
-        );
-        server.portal.down();
+/// Bursts one after the other.
+fn bursts_at_rest_and_under_load(server: &Server, class: &str) {
+    let workers = server.workers();
+    let bursts = share(500, 10);
+    let many = || {
+        for _ in 0..bursts {
+            let worker = server.worker();
+            let seen = burst(worker, &of_ms(5 + any(45)));
+            assert_ne!(seen.end, End::Killed);
+            assert_free(worker);
+        }
+    };
+    many();
+    server.answers();
+    let load = server.load();
+    many();
+    let outcome = load.stop();
+    assert!(outcome.answers > 0);
+    assert_eq!((outcome.failures, server.workers()), (0, workers), "{class}: {outcome:?}");
+    println!(
+        "PROOF {bursts} bursts at an idle {class} worker, {bursts} at a busy one: {}, the same worker afterwards",
+        in_words(&outcome)
+    );
+}
+
+/// Helpers killed at random.
+fn helpers_killed_under_load(server: &Server, class: &str) {
+    let workers = server.workers();
+    let undisturbed = server.load();
+    std::thread::sleep(Duration::from_secs(u64::from(share(5, 1))));
+    let undisturbed = undisturbed.stop();
+    let load = server.load();
+    let (kills, mut died) = (share(250, 12), 0);
+    while died < kills {
+        let worker = server.worker();
+        let seen = burst_with(worker, &long(1_000), Duration::from_millis(30), Signal::SIGKILL);
+        died += u32::from(seen.end == End::Killed);
+        assert_free(worker);
     }
+    let outcome = load.stop();
+    assert!(outcome.answers > 0);
+    assert_eq!((outcome.failures, server.workers()), (0, workers), "{class}: {outcome:?}");
+    println!(
+        "PROOF {class} worker under load, helper killed {died} times: {} (undisturbed {:.0} ms)",
+        in_words(&outcome),
+        undisturbed.p99_ms
+    );
 }
 
 /// Kills the worker and gives how long its arbiter took to have another one.

@@ -19,7 +19,7 @@ use crate::tool::{run, skipped, start, until};
 
 /// How many bursts each kind of target gets.
 fn number() -> u32 {
-    share(1_000, 20)
+    share(1_000, 12)
 }
 
 /// A burst of some length, of some choice of threads.
