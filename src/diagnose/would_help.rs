@@ -104,7 +104,7 @@ pub fn spots(open: &[Open], suspects: usize) -> Vec<BlindSpot> {
         let only = if suspects > alike.len() { format!(" --only {}", first.pid) } else { String::new() };
         let warning = if alike.iter().any(|open| open.may_interrupt) { WARNING } else { "" };
         spots.push(BlindSpot {
-            what: format!("{} of pid {}", first.what, pids.join(", ")),
+            what: format!("pid {}: {}", pids.join(", "), first.what),
             why: first.why.to_owned(),
             remedy: format!("stallscope diagnose {} --level burst{only}, which {COST}{warning}", first.pid),
         });
@@ -165,7 +165,7 @@ mod tests {
         let judged = diagnose(&unasked(spin()));
         let pid = suspect(&judged).pid;
         let [spot] = advised(&judged)[..] else { panic!("{:?}", judged.blind_spots) };
-        assert_eq!(spot.what, format!("what wakes the loop at every turn of pid {pid}"));
+        assert_eq!(spot.what, format!("pid {pid}: what wakes the loop at every turn"));
         assert!(
             spot.remedy
                 .starts_with(&format!("stallscope diagnose {pid} --level burst, which makes one burst of "))
@@ -177,7 +177,7 @@ mod tests {
         let judged = diagnose(&unstacked(unasked(spin())));
         assert_eq!(suspect(&judged).verdict.code, Code::Unknown);
         let [spot] = advised(&judged)[..] else { panic!("{:?}", judged.blind_spots) };
-        assert!(spot.what.starts_with("whether the loop spins, and on what of pid "), "{spot:?}");
+        assert!(spot.what.ends_with(": whether the loop spins, and on what"), "{spot:?}");
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
     fn the_command_names_who_is_meant_where_others_are_suspect() {
         let open = |pid, may_interrupt| Open { pid, what: "x", why: "y", may_interrupt };
         let [spot] = &spots(&[open(7, false), open(9, true)], 3)[..] else { panic!() };
-        assert_eq!(spot.what, "x of pid 7, 9");
+        assert_eq!(spot.what, "pid 7, 9: x");
         assert!(spot.remedy.starts_with("stallscope diagnose 7 --level burst --only 7, which "));
         assert!(spot.remedy.contains("EINTR"));
         assert!(!spots(&[open(7, false)], 1)[0].remedy.contains("EINTR"));

@@ -58,26 +58,25 @@ fn a_helper_that_is_stopped_is_ended_by_the_kernel() {
     });
 }
 
-/// At a system call of its, as if the kernel did not come back from it.
-#[test]
-fn a_helper_that_hangs_in_a_call_is_ended_by_the_kernel() {
+/// Does something to helpers at one of their calls.
+fn hangs_at_a_call(what: &str, deed: fn(u32) -> Deed) {
     let supervised = Supervised::new();
-    hangs("helper hung in one of its calls", 100, |pid| {
-        let deed = Deed::Hold(1 + any(200) as u32);
-        let (seen, at) = supervised.burst(pid, deed, &long(limit()));
+    hangs(what, 100, |pid| {
+        let (seen, at) = supervised.burst(pid, deed(1 + any(200) as u32), &long(limit()));
         seen.ok().filter(|_| at.is_some())
     });
+}
+
+/// As if the kernel did not come back from it.
+#[test]
+fn a_helper_that_hangs_in_a_call_is_ended_by_the_kernel() {
+    hangs_at_a_call("helper hung in one of its calls", Deed::Hold);
 }
 
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_helper_that_spins_is_ended_by_the_kernel() {
-    let supervised = Supervised::new();
-    hangs("helper made an endless loop", 100, |pid| {
-        let deed = Deed::Spin(1 + any(200) as u32);
-        let (seen, at) = supervised.burst(pid, deed, &long(limit()));
-        seen.ok().filter(|_| at.is_some())
-    });
+    hangs_at_a_call("helper made an endless loop", Deed::Spin);
 }
 
 /// The tool is stopped, or cannot get rid of what it has to say: its helper ends all the same.

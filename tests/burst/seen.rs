@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::rig::{assert_free, target, tracer};
-use crate::tool::{Target, run, skipped, start, until};
+use crate::tool::{Target, blind_spots, look, run, skipped, start, until};
 
 /// A call as both tell it: name, descriptor, result or error.
 type Told = (String, Option<i64>, String);
@@ -150,4 +150,30 @@ fn a_diagnosis_makes_its_burst_only_when_it_may_and_replays_it() {
     assert_eq!(again.stdout, ran.stdout);
     let gentle = run(&look("memory")).json();
     assert_eq!(gentle["collection"]["burst"]["used"], false);
+}
+
+/// A named pipe is never asked whether it is ready: a look says which command would tell, and that tells.
+#[test]
+fn a_spin_that_only_a_burst_can_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe").to_str().unwrap().to_owned();
+    let program = "import asyncio\nasync def main():\n  os.mkfifo(sys.argv[1]); r = os.open(sys.argv[1], os.O_RDWR)\n  \
+                   os.write(r, b'x'); asyncio.get_running_loop().add_reader(r, lambda: None)\n  \
+                   await asyncio.sleep(3600)\nasyncio.run(main())";
+    let spin = Target::python("python3", program, &[&pipe]);
+    let (_, gentle) = look(spin.pid(), &[]);
+    // A machine that starves the target leaves it to another verdict.
+    if gentle["processes"][0]["verdict"]["subcause"] != "zero_timeout" {
+        return skipped("the machine had no time for a target that spins");
+    }
+    let command = format!("stallscope diagnose {} --level burst", spin.pid());
+    assert!(blind_spots(&gentle).contains(&command), "{gentle}");
+    let (_, told) = look(spin.pid(), &["--level", "burst"]);
+    assert!(!blind_spots(&told).contains(&command), "{told}");
+    let verdict = &told["processes"][0]["verdict"];
+    // The one moment of the burst may find it off the processor.
+    if verdict["code"] == "hot_spin" && told["collection"]["burst"]["stops"].as_u64().unwrap() > 20 {
+        assert_eq!(verdict["culprit"]["what"], pipe, "{verdict}");
+    }
+    assert_free(spin.pid());
 }
