@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shared::Fallible;
-use stallscope::portal::load::{Load, Plan};
+use stallscope::portal::load::{Load, Plan, REQUEST_PATIENCE};
 
 const LIMIT: f64 = 0.02;
 const SPAN: Duration = Duration::from_secs(15);
@@ -26,6 +26,7 @@ fn main() -> Fallible<()> {
         connections: 4,
         keep_alive: false,
         pause: Duration::from_millis(20),
+        patience: REQUEST_PATIENCE,
         at_most: SETTLE + 2 * SPAN,
     });
     println!("under load:    {}", share(measure(portal.arbiter_pid)?));

@@ -272,7 +272,7 @@ fn what_has_no_room_is_counted_and_nothing_is_mixed_up() {
         return;
     }
     let _alone = alone();
-    let target = target("signals");
+    let target = target("calls");
     let bounds = Bounds { ring_bytes: Some(4096), max_events: 5_000, ..of_ms(10_000) };
     let seen = follow(target.pid(), &bounds);
     let told: u64 = seen.events.iter().map(|e| if let What::Lost(n) = e.what { n } else { 0 }).sum();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use stallscope::portal::load::{Load, Plan as LoadPlan};
+use stallscope::portal::load::{Load, Plan as LoadPlan, REQUEST_PATIENCE};
 use stallscope::portal::server::Portal;
 
 use super::Fallible;
@@ -83,6 +83,7 @@ impl Plan {
             connections: 8,
             keep_alive: false,
             pause: Duration::ZERO,
+            patience: REQUEST_PATIENCE,
             at_most: self.half,
         });
         let began = Instant::now();

@@ -3,6 +3,8 @@
 //! [`crate::observe::burst`] fills it by stops, [`crate::observe::perf`] without; [`crate::trace`] reads it. Numbers of calls are those of the architecture that
 //! the capture names. Times are `CLOCK_MONOTONIC`, in a capture since the start of its window.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,9 @@ pub struct Burst {
     pub began_ns: u64,
     /// When the helper began to exit, which lets everything go; `None` where it was killed.
     pub ended_ns: Option<u64>,
+    /// When it began to let threads go for good; `None` where it was killed before, and in older captures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letting_go_ns: Option<u64>,
     /// When it was seen to be gone: nothing was held any more, at the latest.
     pub over_ns: u64,
     /// The longest it was allowed to take.
@@ -63,12 +68,40 @@ impl Burst {
         let from_start = |at: &mut u64| *at = at.saturating_sub(start_ns);
         from_start(&mut self.began_ns);
         from_start(&mut self.over_ns);
+        self.letting_go_ns.iter_mut().for_each(from_start);
         self.ended_ns.iter_mut().for_each(from_start);
         for event in &mut self.events {
             from_start(&mut event.at_ns);
             event.resumed_ns.iter_mut().for_each(from_start);
         }
         self
+    }
+
+    /// Whether a thread may have been about to begin a call when the end of the burst let it go: the kernel wakes it there as
+    /// a signal would. One that was let go before, or was in a call already, is not touched by the end.
+    #[must_use]
+    pub fn was_at_large(&self, tid: i32) -> bool {
+        let Some(last) = self.events.iter().rev().find(|event| event.tid == tid) else {
+            // Asleep it would have been seen to stop, or was left alone.
+            return self.threads.iter().any(|thread| thread.tid == tid && thread.doing == Doing::Running);
+        };
+        let let_go = || self.letting_go_ns.is_some_and(|at_ns| last.at_ns >= at_ns);
+        match last.what {
+            What::Ended | What::JobControl(_) => false,
+            What::Enter { .. } => last.resumed_ns.is_none(),
+            What::Leave { .. } | What::Signal(_) | What::Held(_) | What::Other => {
+                last.resumed_ns.is_none() || !let_go()
+            }
+        }
+    }
+
+    /// How many threads that were born meanwhile were at large at the end.
+    #[must_use]
+    pub fn newborn_at_large(&self) -> u64 {
+        let known: BTreeSet<i32> = self.threads.iter().map(|thread| thread.tid).collect();
+        let newborn: BTreeSet<i32> =
+            self.events.iter().map(|event| event.tid).filter(|tid| !known.contains(tid)).collect();
+        newborn.into_iter().filter(|tid| self.was_at_large(*tid)).count() as u64
     }
 }
 
@@ -140,7 +173,7 @@ pub enum Woken {
     /// The call returns `EINTR`.
     Interrupted,
     /// It was not seen to stop, and sleeps in a call which returns `EINTR` when it does, always or if its socket has a time
-    /// limit.
+    /// limit; or it may have been about to begin a call when the end of the burst let it go, which ends such a call so, too.
     PerhapsInterrupted,
 }
 
@@ -218,4 +251,42 @@ pub enum What {
     Ended,
     /// It had a child or began another program.
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::calls::tests::{enter, event, leave, traced};
+
+    fn at_large(events: Vec<Event>) -> bool {
+        let running = FollowedThread { tid: 7, doing: Doing::Running, woken: Woken::No };
+        let mut burst = traced(vec![running], events).burst;
+        burst.letting_go_ns = Some(1_000);
+        burst.was_at_large(7)
+    }
+
+    #[test]
+    fn who_is_in_a_call_or_was_let_go_is_not_touched_by_the_end() {
+        assert!(!at_large(vec![event(100, What::Held(None)), enter(200, 232, [0; 6])]));
+        assert!(!at_large(vec![enter(200, 232, [0; 6]), leave(1_100, 0)]), "let go behind the call");
+        assert!(!at_large(vec![event(100, What::Ended)]));
+        assert!(!at_large(vec![event(100, What::JobControl(19))]));
+    }
+
+    #[test]
+    fn who_was_on_its_way_to_a_call_may_be() {
+        assert!(at_large(vec![enter(200, 232, [0; 6]), leave(300, 0)]));
+        assert!(at_large(vec![event(100, What::Held(None))]));
+        assert!(at_large(Vec::new()), "it was not seen to stop");
+        let held = Event { resumed_ns: None, ..enter(1_100, 232, [0; 6]) };
+        assert!(at_large(vec![held]), "at the beginning of a call");
+    }
+
+    #[test]
+    fn so_may_who_was_born_meanwhile() {
+        let mut burst = traced(Vec::new(), vec![event(100, What::Held(None))]).burst;
+        assert_eq!(burst.newborn_at_large(), 1);
+        burst.events = vec![enter(200, 232, [0; 6])];
+        assert_eq!(burst.newborn_at_large(), 0);
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::observe::signals;
 use crate::portal::Stack;
 use crate::portal::faults::Fault;
-use crate::portal::load::{self, Outcome, Plan};
+use crate::portal::load::{self, Outcome, Plan, REQUEST_PATIENCE};
 use crate::portal::server::{Options, Portal};
 use crate::report::diff::{Load, Loads, Named, compare};
 use crate::report::output::Output;
@@ -73,6 +73,7 @@ fn side(
         connections: args.connections as usize,
         keep_alive: false,
         pause: PAUSE,
+        patience: REQUEST_PATIENCE,
         at_most: Duration::from_secs(u64::from(FAULT_SECONDS)),
     });
     step(&format!("stallscope {}", portal.arbiter_pid));

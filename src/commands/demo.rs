@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::observe::signals;
 use crate::portal::Stack;
 use crate::portal::faults::Fault;
-use crate::portal::load::{Load, Plan};
+use crate::portal::load::{Load, Plan, REQUEST_PATIENCE};
 use crate::portal::server::{Options, Portal};
 
 /// Seconds that the fault lasts at most.
@@ -64,6 +64,7 @@ fn show(portal: &Portal, fault: &Fault) -> Result<u8> {
         connections: 1,
         keep_alive: false,
         pause: Duration::from_millis(100),
+        patience: REQUEST_PATIENCE,
         at_most: Duration::from_mins(1),
     });
     step(&format!("the fault: {}", fault.what));

@@ -16,6 +16,7 @@ use crate::cli::{DiagnoseArgs, ReportFormat};
 use crate::diagnose;
 use crate::diagnose::model::{Code, Connections, ProcessDiagnosis, Severity};
 use crate::diagnose::timeline::Timeline;
+use crate::diagnose::would_help::is_suspect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::signals;
 use crate::report::exit::Signal;
@@ -165,12 +166,9 @@ fn may_hide(process: &ProcessDiagnosis) -> bool {
     process.verdict.code == Code::Idle && process.connections.as_ref().is_some_and(uncounted)
 }
 
-/// Whose calls would firm up the verdict: who turns without end or computes without a turn, and who is not understood.
+/// Whose calls would firm up the verdict.
 fn suspects(judged: &[ProcessDiagnosis]) -> Vec<i32> {
-    let open = |p: &&ProcessDiagnosis| {
-        matches!(p.verdict.code, Code::HotSpin | Code::LoopBlockedOnCpu | Code::Unknown)
-    };
-    judged.iter().filter(open).map(|p| p.pid).collect()
+    judged.iter().filter(|p| is_suspect(p.verdict.code)).map(|p| p.pid).collect()
 }
 
 /// Judges what was recorded so far.

@@ -1,10 +1,12 @@
 //! What a burst of stops says of a process, as evidence: whether its loop turned, and what woke it.
 //!
 //! Pure. The calls are decoded as `trace` decodes them; a burst saw a moment only, so it supports a verdict or speaks
-//! against it and is never necessary for one.
+//! against it. Only where a descriptor could be seen in no other way does it name that descriptor.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::budget::part;
 use super::rules::{Case, Condition};
 use super::thresholds::UNDRAINED;
 use crate::capture::traced::Traced;
@@ -13,6 +15,9 @@ use crate::trace::fold::{is_poll, taken_in};
 
 /// Fewest polls that say anything.
 const FEWEST_POLLS: u64 = 5;
+
+/// Where it was seen.
+pub const SOURCE: &str = "burst";
 
 /// The calls of the loop thread in the burst, if there was one.
 fn loop_calls(case: &Case<'_, '_>) -> Option<Vec<Call>> {
@@ -34,24 +39,59 @@ fn loop_calls(case: &Case<'_, '_>) -> Option<Vec<Call>> {
     burst.threads.iter().any(|thread| thread.tid == tid).then_some(calls)
 }
 
+/// The polls that came back, if they were enough to say anything.
+fn polls(calls: &[Call]) -> Option<Vec<&Call>> {
+    let back: Vec<&Call> = calls.iter().filter(|c| is_poll(&c.name) && c.result.is_some()).collect();
+    (back.len() as u64 >= FEWEST_POLLS).then_some(back)
+}
+
+fn was_ready(poll: &Call, fd: i32) -> bool {
+    poll.ready.iter().any(|ready| ready.fd == Some(fd))
+}
+
+/// The descriptors that something was done with.
+fn handled(calls: &[Call]) -> BTreeSet<i32> {
+    taken_in(calls.iter().map(|c| (c.name.as_str(), c.fd, c.error.is_some())))
+}
+
+/// The descriptor that woke nearly every poll of the burst and that nothing took in.
+#[must_use]
+pub fn undrained(case: &Case<'_, '_>) -> Option<i32> {
+    let calls = loop_calls(case)?;
+    let (polls, handled) = (polls(&calls)?, handled(&calls));
+    let woken = |fd: i32| polls.iter().filter(|poll| was_ready(poll, fd)).count() as u64;
+    let ready: BTreeSet<i32> = polls.iter().flat_map(|c| c.ready.iter().filter_map(|r| r.fd)).collect();
+    let worst = ready.difference(&handled).copied().max_by_key(|fd| (woken(*fd), Reverse(*fd)))?;
+    (part(woken(worst), polls.len() as u64) >= UNDRAINED).then_some(worst)
+}
+
+/// Whether the polls of the burst came back with nothing.
+#[must_use]
+pub fn found_nothing(case: &Case<'_, '_>) -> Option<Condition> {
+    let calls = loop_calls(case)?;
+    let polls = polls(&calls)?;
+    let of = polls.len() as u64;
+    let empty = polls.iter().filter(|poll| poll.result == Some(0)).count() as u64;
+    let name = &polls.first()?.name;
+    let observed = format!("in a burst, {empty} of {of} polls ({name}) found nothing ready");
+    Some(Condition::at_least(SOURCE, observed, part(empty, of), UNDRAINED).sampled(empty, of))
+}
+
 /// Whether the polls of the burst were woken by a descriptor that nothing took in.
 #[must_use]
 pub fn woken_by(case: &Case<'_, '_>, fd: i32) -> Option<Condition> {
     let calls = loop_calls(case)?;
-    let back: Vec<&Call> = calls.iter().filter(|c| is_poll(&c.name) && c.result.is_some()).collect();
+    let back = polls(&calls)?;
     let polls = back.len() as u64;
-    if polls < FEWEST_POLLS {
-        return None;
-    }
-    let woken = back.iter().filter(|c| c.ready.iter().any(|r| r.fd == Some(fd))).count() as u64;
-    let taken = taken_in(calls.iter().map(|c| (c.name.as_str(), c.fd, c.error.is_some()))).contains(&fd);
-    let share = woken as f64 / polls as f64;
+    let woken = back.iter().filter(|poll| was_ready(poll, fd)).count() as u64;
+    let taken = handled(&calls).contains(&fd);
+    let share = part(woken, polls);
     let then = if taken { "and it was handled" } else { "and nothing read, wrote or closed it" };
     let observed = format!("in a burst, {woken} of {polls} polls were woken by fd {fd} {then}");
     Some(if taken {
-        Condition::holds("burst", observed, false)
+        Condition::holds(SOURCE, observed, false)
     } else {
-        Condition::at_least("burst", observed, share, UNDRAINED).sampled(woken, polls)
+        Condition::at_least(SOURCE, observed, share, UNDRAINED).sampled(woken, polls)
     })
 }
 
@@ -63,7 +103,7 @@ pub fn no_turn(case: &Case<'_, '_>) -> Option<Condition> {
     let polls = calls.iter().filter(|call| is_poll(&call.name)).count();
     let observed =
         format!("in a burst of {length_ms} ms it made {} calls and polled {polls} times", calls.len());
-    Some(Condition::holds("burst", observed, polls == 0))
+    Some(Condition::holds(SOURCE, observed, polls == 0))
 }
 
 #[cfg(test)]
@@ -92,7 +132,10 @@ mod tests {
 
     /// Twenty turns, each woken by `fd`, which is read where `read` says so.
     fn with_burst(pid: i32, fd: i32, read: bool) -> Capture {
-        let mut capture = capture();
+        add_burst(capture(), pid, fd, read)
+    }
+
+    fn add_burst(mut capture: Capture, pid: i32, fd: i32, read: bool) -> Capture {
         let tid = capture
             .records
             .iter()
@@ -150,5 +193,59 @@ mod tests {
         let process = judged.processes.iter().find(|p| p.pid == pid).unwrap();
         assert!(of_burst(&process.evidence).is_empty());
         assert_eq!(of_burst(&process.counter_evidence).len(), 1);
+    }
+
+    /// What no `poll` could be asked about, and no stack could tell.
+    #[test]
+    fn one_that_only_the_burst_has_seen_is_named_by_it() {
+        let (pid, fd) = spinner(&capture());
+        let mut blind = capture();
+        blind.records.retain(|record| !matches!(record, Record::Readiness { .. }));
+        for stacks in [true, false] {
+            if !stacks {
+                for record in &mut blind.records {
+                    if let Record::Tick(tick) = record {
+                        tick.samples.iter_mut().for_each(|sample| sample.stack = None);
+                    }
+                }
+            }
+            let judge = |capture: &Capture| {
+                let judged = diagnose(capture).processes.into_iter().find(|p| p.pid == pid).unwrap();
+                (judged.verdict.code, judged.verdict.culprit.and_then(|culprit| culprit.fd))
+            };
+            assert_eq!(judge(&blind).1, None, "stacks {stacks}");
+            let seen = add_burst(blind.clone(), pid, fd, false);
+            assert_eq!(judge(&seen), (Code::HotSpin, Some(fd)), "stacks {stacks}");
+            // Handled is not undrained.
+            let handled = add_burst(blind.clone(), pid, fd, true);
+            assert_eq!(judge(&handled).1, None, "stacks {stacks}");
+        }
+    }
+
+    #[test]
+    fn polls_that_find_nothing_make_a_spin_by_its_limit_sure() {
+        let (pid, _) = spinner(&capture());
+        let mut blind = capture();
+        blind.records.retain(|record| !matches!(record, Record::Readiness { .. }));
+        let confidence = |capture: &Capture| {
+            let judged = diagnose(capture).processes.into_iter().find(|p| p.pid == pid).unwrap();
+            assert_eq!(judged.verdict.subcause.as_deref(), Some("zero_timeout"));
+            (judged.verdict.confidence, of_burst(&judged.evidence).len())
+        };
+        let mut seen = add_burst(blind.clone(), pid, 0, false);
+        for record in &mut seen.records {
+            let Record::Burst { burst, .. } = record else { continue };
+            for event in &mut burst.events {
+                if let What::Leave { result, memory } = &mut event.what
+                    && !memory.is_empty()
+                {
+                    *result = 0;
+                    memory.clear();
+                }
+            }
+        }
+        let (before, after) = (confidence(&blind), confidence(&seen));
+        assert!(before.0 <= 0.85 && after.0 > before.0, "{before:?} {after:?}");
+        assert_eq!((before.1, after.1), (0, 1));
     }
 }

@@ -29,6 +29,7 @@ pub mod thresholds;
 pub mod timeline;
 pub mod times;
 pub mod view;
+pub mod would_help;
 
 use foldhash::HashMap;
 
@@ -64,6 +65,7 @@ pub fn diagnose(capture: &Capture) -> Diagnosis {
         stacks: &stacks,
     };
     let mut processes: Vec<(Role, ProcessDiagnosis)> = Vec::new();
+    let mut open = Vec::new();
     for (pid, features) in whole {
         let process = &view.processes[&pid];
         let parts: Vec<Case<'_, '_>> = features
@@ -74,14 +76,17 @@ pub fn diagnose(capture: &Capture) -> Diagnosis {
             .collect();
         let whole = case(features);
         let outcome = ladder::judge(&whole, &parts);
+        open.extend(would_help::open(&whole, &outcome));
         processes.push((process.facts.role, summary::process(&whole, &outcome)));
     }
+    open.sort_by_key(|open| open.pid);
+    let suspects = processes.iter().filter(|(_, p)| would_help::is_suspect(p.verdict.code)).count();
     processes.sort_by_key(|(role, p)| (*role != Role::Arbiter, p.pid));
     let verdict = server::judge(&view, &processes, &accept_queue);
     Diagnosis {
         server: model::ServerDiagnosis { verdict, accept_queue },
         processes: processes.into_iter().map(|(_, p)| p).collect(),
-        blind_spots: blind_spots(capture),
+        blind_spots: [blind_spots(capture), would_help::spots(&open, suspects)].concat(),
         sub_windows: SUB_WINDOWS,
     }
 }

@@ -83,5 +83,7 @@ pub const CLOSE_WAIT_LEAK: usize = 10;
 pub const FAST_TIMER_PER_S: f64 = 100.0;
 /// How many times its usual rate a loop's own housekeeping may reach.
 pub const HOUSEKEEPING: f64 = 3.0;
+/// From this on a verdict is more than likely: below it the report calls its confidence low.
+pub const SURE: f64 = 0.70;
 /// Below this a verdict is not given.
 pub const LEAST_CONFIDENCE: f64 = 0.50;

@@ -281,6 +281,10 @@ mod tests {
             })
             .unwrap();
         let named = symbols.at(here.address() + 8);
+        if object.section_by_name(".debug_line").is_none() {
+            // Built without it, as for a run of all tests from scratch: the lines of C programs are compared with gdb's.
+            return println!("SKIPPED: no debugging information in this program, so no lines in it");
+        }
         assert!(
             named.iter().any(|n| n.source.as_ref().is_some_and(|(file, _)| file.ends_with("symbols.rs"))),
             "{named:?}"

@@ -13,6 +13,8 @@ use super::http::Client;
 
 /// How long a held connection may take to be made.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request may take: short, so that stopping is quick.
+pub const REQUEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How to load.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Plan {
     pub keep_alive: bool,
     /// Pause of each connection between two requests.
     pub pause: Duration,
+    /// How long a request may take before it is given up.
+    pub patience: Duration,
     /// When to stop at the latest.
     pub at_most: Duration,
 }
@@ -35,8 +39,15 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Vec<f64>>>,
+    threads: Vec<JoinHandle<Asked>>,
     began: Instant,
+}
+
+/// What came of the requests of one connection.
+#[derive(Debug, Default)]
+struct Asked {
+    times_ms: Vec<f64>,
+    failures: usize,
 }
 
 /// What came of it.
@@ -44,6 +55,8 @@ pub struct Load {
 pub struct Outcome {
     /// Answers.
     pub answers: usize,
+    /// Requests without an answer: refused, broken off, or given up.
+    pub failures: usize,
     /// Answers per second.
     pub per_second: f64,
     /// Median time to answer.
@@ -71,13 +84,15 @@ impl Load {
     #[must_use]
     pub fn stop(mut self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
-        let mut times: Vec<f64> = self.threads.drain(..).filter_map(|t| t.join().ok()).flatten().collect();
+        let asked: Vec<Asked> = self.threads.drain(..).filter_map(|t| t.join().ok()).collect();
+        let mut times: Vec<f64> = asked.iter().flat_map(|asked| &asked.times_ms).copied().collect();
         times.sort_by(f64::total_cmp);
         let at = |share: f64| {
             times.get(((times.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0.0)
         };
         Outcome {
             answers: times.len(),
+            failures: asked.iter().map(|asked| asked.failures).sum(),
             per_second: times.len() as f64 / self.began.elapsed().as_secs_f64().max(1e-9),
             p50_ms: at(0.5),
             p99_ms: at(0.99),
@@ -91,20 +106,20 @@ impl Drop for Load {
     }
 }
 
-/// One connection. A request that takes long is given up after a second, so that stopping is quick.
-fn ask(plan: &Plan, stop: &AtomicBool, began: Instant) -> Vec<f64> {
-    let mut times = Vec::new();
+/// One connection.
+fn ask(plan: &Plan, stop: &AtomicBool, began: Instant) -> Asked {
+    let mut asked = Asked::default();
     let mut client: Option<Client> = None;
     while !stop.load(Ordering::Relaxed) && began.elapsed() < plan.at_most {
         let since = Instant::now();
-        let connected =
-            client.take().map_or_else(|| Client::connect(plan.address, Duration::from_secs(1)), Ok);
+        let connected = client.take().map_or_else(|| Client::connect(plan.address, plan.patience), Ok);
         if let Ok(mut connected) = connected
             && connected.get(&plan.path, plan.keep_alive).is_ok()
         {
-            times.push(since.elapsed().as_secs_f64() * 1e3);
+            asked.times_ms.push(since.elapsed().as_secs_f64() * 1e3);
             client = plan.keep_alive.then_some(connected);
         } else {
+            asked.failures += 1;
             // A refused connection must not become a busy loop.
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -112,7 +127,7 @@ fn ask(plan: &Plan, stop: &AtomicBool, began: Instant) -> Vec<f64> {
             std::thread::sleep(plan.pause);
         }
     }
-    times
+    asked
 }
 
 /// Connections that are held; they end when dropped.

@@ -86,7 +86,7 @@ pub struct BurstCost {
     /// Threads that were asleep in a call which the stop ended with `EINTR`.
     pub interrupted: u64,
     /// Threads that did not stop in time, and are asleep in a call which gets `EINTR` when they do, always or if their socket
-    /// has a time limit.
+    /// has a time limit; and those that may have been about to begin such a call when the end of the burst let them go.
     pub perhaps_interrupted: u64,
     /// Events that had no room.
     pub lost: u64,
@@ -113,7 +113,7 @@ impl From<&Burst> for BurstCost {
             stopped_ns_max: burst.stopped_ns_max,
             helper_waited_ns: burst.helper_waited_ns,
             interrupted: woken(Woken::Interrupted),
-            perhaps_interrupted: woken(Woken::PerhapsInterrupted),
+            perhaps_interrupted: woken(Woken::PerhapsInterrupted) + burst.newborn_at_large(),
             lost: burst.lost,
             detached: burst.detached,
         }

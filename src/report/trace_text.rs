@@ -119,7 +119,7 @@ fn cost_text(page: &mut Page, burst: &BurstCost) {
     }
     if burst.perhaps_interrupted > 0 {
         let who = plural(burst.perhaps_interrupted, "thread");
-        let text = format!("{who} did not stop in time: the call it sleeps in may get EINTR");
+        let text = format!("{who} did not stop or was not let go in time: a call may have got EINTR");
         page.line(2, Tone::Warning, &text);
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::sanitize::{Charset, NAME_COLUMNS, escape};
 use crate::diagnose::model::{Culprit, Severity, Share};
+use crate::diagnose::thresholds::SURE;
 
 /// A code as it stands in the document: `hot_spin`, `critical`, `gevent`.
 pub(crate) fn word<T: Serialize>(code: &T) -> String {
@@ -27,7 +28,7 @@ pub(crate) const fn loud(severity: Option<Severity>) -> &'static str {
 pub(crate) fn band(confidence: f64) -> &'static str {
     match confidence {
         c if c >= 0.9 => "high",
-        c if c >= 0.7 => "medium",
+        c if c >= SURE => "medium",
         c if c >= 0.5 => "low",
         _ => "too low",
     }

@@ -245,6 +245,7 @@ pub(crate) mod tests {
                 pid: 7,
                 began_ns: 1_000,
                 ended_ns: Some(50_000_000),
+                letting_go_ns: None,
                 over_ns: 50_001_000,
                 limit_ns: 50_000_000,
                 max_stops: 200,

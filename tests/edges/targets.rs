@@ -6,7 +6,9 @@ use std::process::Command;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use crate::tool::{Target, assert_error, await_samples, finish, run, skipped, start, status, tool, verdicts};
+use crate::tool::{
+    Target, assert_error, await_samples, finish, look, run, skipped, start, status, tool, until, verdicts,
+};
 
 #[test]
 fn a_pid_that_nobody_has() {
@@ -70,6 +72,22 @@ fn only_a_stranger() {
     let target = Target::waiting();
     let (pid, me) = (target.pid().to_string(), std::process::id().to_string());
     assert_error(&[&pid, "--only", &me], "not_found", "is neither it nor one of its workers");
+}
+
+#[test]
+fn only_one_of_the_workers() {
+    let head = Target::python("python3", "os.fork(); sys.stdin.read()", &[]);
+    let pid = head.pid();
+    let children = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    until("it has a child", || !children().is_empty());
+    let child = children().trim().to_owned();
+    for named in [pid.to_string(), child.clone()] {
+        let more = ["--only", &child, "--fail-on", "never"];
+        let (ran, document) = look(named.parse().unwrap(), &more);
+        assert!([0, 4].contains(&ran.code), "{ran:?}");
+        let looked_at: Vec<_> = document["processes"].as_array().unwrap().iter().map(|p| &p["pid"]).collect();
+        assert_eq!(looked_at, [&serde_json::Value::from(child.parse::<i32>().unwrap())]);
+    }
 }
 
 #[test]

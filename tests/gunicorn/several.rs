@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use stallscope::portal::load::{Load, Plan};
+use stallscope::portal::load::{Load, Plan, REQUEST_PATIENCE};
 use stallscope::portal::process::Identity;
 
 use super::rig::{Ends, Rig, Way, children, free_port, look, look_for, version};
@@ -75,6 +75,7 @@ fn recycled_workers_are_no_fault() {
             connections: 1,
             keep_alive: false,
             pause: Duration::from_millis(10),
+            patience: REQUEST_PATIENCE,
             at_most: Duration::from_secs(30),
         });
         let seen = look_for(rig.pid(), "3s", &[]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Rig, Setup};
 use stallscope::portal::faults::by_name;
-use stallscope::portal::load::{Load, Plan};
+use stallscope::portal::load::{Load, Plan, REQUEST_PATIENCE};
 
 fn load(rig: &Rig, path: &str, connections: usize, pause_ms: u64) -> Load {
     Load::start(&Plan {
@@ -13,6 +13,7 @@ fn load(rig: &Rig, path: &str, connections: usize, pause_ms: u64) -> Load {
         connections,
         keep_alive: true,
         pause: Duration::from_millis(pause_ms),
+        patience: REQUEST_PATIENCE,
         at_most: Duration::from_secs(40),
     })
 }

@@ -1,10 +1,12 @@
 //! The programs of `fixtures/programs`, and what strace says of them: shared by the tests of both engines of `trace`.
 #![allow(dead_code, reason = "each test program uses its share of this")]
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,21 +15,27 @@ use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 
 use crate::tool::{Target, start, status, until};
 
-/// A program of `fixtures/programs`, compiled.
-fn program(name: &str) -> Command {
+/// A program of `fixtures/programs`, compiled once.
+pub fn compiled(name: &str) -> PathBuf {
+    static COMPILED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    compiled.entry(name.to_owned()).or_insert_with(|| compile(name)).clone()
+}
+
+fn compile(name: &str) -> PathBuf {
     let source = format!("{}/fixtures/programs/{name}.c", env!("CARGO_MANIFEST_DIR"));
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
     std::fs::create_dir_all(&folder).unwrap();
-    // Tests run side by side: each makes its own and puts it in its place whole.
-    let (made, place) = (folder.join(format!("{name}.{:?}", std::thread::current().id())), folder.join(name));
+    // Somebody else may run these tests, too: each makes its own and puts it in its place whole.
+    let (made, place) = (folder.join(format!("{name}.{}", std::process::id())), folder.join(name));
     let done = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
     assert!(done.success(), "{name} does not compile");
     std::fs::rename(made, &place).unwrap();
-    Command::new(place)
+    place
 }
 
 pub fn target(name: &str) -> Target {
-    Target::announced(program(name))
+    Target::announced(Command::new(compiled(name)))
 }
 
 /// What a target says when its input ends.
@@ -42,10 +50,24 @@ pub fn dir(pid: i32) -> ProcDir {
     ProcDir::open(pid, &FileBudget::new(0)).unwrap()
 }
 
+fn tids(pid: i32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A field of the status of each thread.
+pub fn of_threads(pid: i32, field: &str) -> Vec<String> {
+    tids(pid).iter().filter_map(|tid| status_of_task(pid, tid, field)).collect()
+}
+
+/// The states of all threads.
+pub fn states(pid: i32) -> Vec<String> {
+    of_threads(pid, "State")
+}
+
 /// That nobody traces any thread of a process, and none is stopped.
 pub fn assert_free(pid: i32) {
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-        let tid = task.unwrap().file_name().into_string().unwrap();
+    for tid in tids(pid) {
         let field = |field: &str| status_of_task(pid, &tid, field);
         // One that has just ended is free.
         let Some(tracer) = field("TracerPid") else { continue };
@@ -62,9 +84,7 @@ pub fn status_of_task(pid: i32, tid: &str, field: &str) -> Option<String> {
 
 /// How many threads of a process sleep.
 pub fn asleep(pid: i32) -> usize {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let states = tasks.map(|t| status_of_task(pid, t.unwrap().file_name().to_str().unwrap(), "State"));
-    states.filter(|state| state.as_ref().is_some_and(|state| state.starts_with('S'))).count()
+    states(pid).iter().filter(|state| state.starts_with('S')).count()
 }
 
 /// A call as both tell it: name, descriptor, result or error.

@@ -1,7 +1,7 @@
 //! Runs the real binary against real processes: shared by the tests of edges, harm and replay.
 #![allow(dead_code, reason = "each test program uses its share of this")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
@@ -155,6 +155,11 @@ impl Target {
 
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Writes into its input.
+    pub fn say(&mut self, text: &str) {
+        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
     /// Ends its input.

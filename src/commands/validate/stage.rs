@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::observe::signals;
 use crate::portal::limits::{Group, Neighbours};
-use crate::portal::load::{self, Plan};
+use crate::portal::load::{self, Plan, REQUEST_PATIENCE};
 use crate::portal::oracle::{self, Stamp};
 use crate::portal::process::Identity;
 use crate::portal::scenarios::{Limit, Load, Outside, Scenario};
@@ -389,6 +389,7 @@ fn plan(load: Load, address: std::net::SocketAddr) -> Option<Plan> {
         connections,
         keep_alive: true,
         pause: Duration::from_millis(pause_ms),
+        patience: REQUEST_PATIENCE,
         at_most: Duration::from_mins(2),
     })
 }

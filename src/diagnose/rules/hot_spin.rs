@@ -3,6 +3,7 @@
 //! **Necessary:** the loop thread wants a processor ([`COMPUTING_DEMAND`]); the loop turns (no gap of a second); the
 //! processor time goes into the loop's own code or into yielding to it, not into requests; and either a watched
 //! descriptor is ready every time and never drained, or that time bears no relation to the requests served.
+//! A descriptor that `poll` cannot be asked about (one of a `select`, a named pipe, a terminal) is seen by a burst only.
 //! **Nearest neighbours:** `loop_blocked_on_cpu` (no turns, old heartbeat), `saturated_productive` (bytes move, stacks
 //! in requests). A throttled or starved spinner is still a spinner: removing the quota would not restore service.
 //! **Sources:** libev's and `CPython`'s level-triggered use of epoll; gevent issues 1710 and 1273, celery 1845.
@@ -39,6 +40,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         return None;
     }
     let undrained = undrained(f);
+    let of_burst = burst::undrained(case).filter(|_| undrained.is_none());
     let demand = f.main.demand();
     let mut a = Assessment::new(Code::HotSpin)
         .need(Condition::at_least(
@@ -47,7 +49,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             demand,
             COMPUTING_DEMAND,
         ))
-        .need(turning(f, undrained.is_some(), closed_entry(case)));
+        .need(turning(f, undrained.is_some() || of_burst.is_some(), closed_entry(case)));
     let (turns, stacks) = turning_samples(f);
     if stacks > 0 {
         let share = part(turns, stacks);
@@ -64,10 +66,11 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             .need(fruitless(f, share, undrained.as_ref()));
     } else {
         // Without stacks only a descriptor that is never drained tells a spin from a computation.
-        a = a.need(match &undrained {
-            Some(fd) => fd_condition(case, fd),
-            None => Condition::unseen("poll", "no stacks, and no descriptor was seen to stay ready".into()),
-        });
+        let by_poll = undrained.as_ref().map(|fd| fd_condition(case, fd));
+        let seen = by_poll.or_else(|| burst::woken_by(case, of_burst?));
+        a = a.need(seen.unwrap_or_else(|| {
+            Condition::unseen("poll", "no stacks, and no descriptor was seen to stay ready".into())
+        }));
     }
     if let Some(system) = f.system_share {
         a = a.note(Condition::at_least(
@@ -77,11 +80,16 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             0.2,
         ));
     }
-    Some(explain(case, a, undrained))
+    Some(explain(case, a, undrained, of_burst))
 }
 
 /// Says what spins.
-fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -> Assessment {
+fn explain(
+    case: &Case<'_, '_>,
+    mut a: Assessment,
+    undrained: Option<ReadyFd>,
+    of_burst: Option<i32>,
+) -> Assessment {
     let f = &case.features;
     let callback = callback(f);
     let waiter = busy_waiter(f);
@@ -89,24 +97,26 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
     a = a
         .unless("a read or accept on the descriptor between two polls: healthy_busy")
         .unless("a heartbeat or loop turn older than a second: loop_blocked_on_cpu");
-    if let Some(fd) = undrained {
-        let (what, peer) = describe_fd(case.view, f.process, fd.fd, f.span.end_ns);
-        let hup = fd.revents & (POLLHUP | POLLERR) != 0;
+    if let Some(fd) = undrained.map(|fd| fd.fd).or(of_burst) {
+        let (what, peer) = describe_fd(case.view, f.process, fd, f.span.end_ns);
+        let hup = undrained.is_some_and(|fd| fd.revents & (POLLHUP | POLLERR) != 0);
         a.subcause = Some(if hup { "hup_err_fd" } else { "ready_fd_undrained" }.into());
         let to_whom = peer.as_deref().map_or_else(String::new, |p| format!(" ({p})"));
-        let how = readiness_words(&fd);
-        a.summary = format!(
-            "the loop spins: fd {} ({what}{to_whom}) is {how} every time and nobody handles it",
-            fd.fd
-        );
+        let how = undrained.as_ref().map_or("ready", readiness_words);
+        a.summary =
+            format!("the loop spins: fd {fd} ({what}{to_whom}) is {how} every time and nobody handles it");
         let mut culprit =
-            Culprit { kind: "fd".into(), fd: Some(fd.fd), what: Some(what), peer, ..Culprit::default() };
+            Culprit { kind: "fd".into(), fd: Some(fd), what: Some(what), peer, ..Culprit::default() };
         if let Some(frame) = &callback {
             culprit = culprit.at(frame);
         }
         a.culprit = Some(culprit);
-        a = a.note(fd_condition(case, &fd));
-        if let Some(seen) = burst::woken_by(case, fd.fd) {
+        if let Some(asked) = &undrained {
+            a = a.note(fd_condition(case, asked));
+        }
+        // Without stacks it is among the necessary conditions already.
+        let said = a.needs.iter().any(|need| need.source == burst::SOURCE);
+        if let Some(seen) = burst::woken_by(case, fd).filter(|_| !said) {
             a = a.note(seen);
         }
     } else if let Some(entry) = closed {
@@ -136,7 +146,11 @@ fn explain(case: &Case<'_, '_>, mut a: Assessment, undrained: Option<ReadyFd>) -
     } else {
         a.subcause = Some("zero_timeout".into());
         a.summary = "the loop spins: it polls again and again, nothing is ready and nothing is served".into();
-        a = a.cap(0.85);
+        a = match burst::found_nothing(case) {
+            Some(seen) if seen.met == Some(true) => a.note(seen),
+            Some(seen) => a.note(seen).cap(0.85),
+            None => a.cap(0.85),
+        };
     }
     a
 }

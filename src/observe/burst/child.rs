@@ -38,8 +38,9 @@ const SHARED_FD: RawFd = 0;
 const MEMORY_FD: RawFd = 1;
 
 /// The kernel's timer waits so much longer than the child itself, which then ends in order.
-const GRACE_NS: u64 = 4_000_000;
-/// How long threads that are not in a call are waited for at the end.
+const GRACE_NS: u64 = 1_500_000;
+/// How long threads that are not in a call are waited for at the end, within the limit: at most this part of it, and so long.
+const LETTING_GO_PART: u64 = 4;
 const LETTING_GO_NS: u64 = 2_000_000;
 /// Most passes over the list of threads: a process that makes threads faster than this is followed as far as it goes.
 const MOST_PASSES: u32 = 8;
@@ -61,9 +62,15 @@ fn run() {
     // SAFETY: the tool has put it there; it stays open until the end, as nobody closes it.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(SHARED_FD) });
     // Somebody typed the argument.
-    let Ok(shared) = Shared::open(&*file) else { return };
+    let Ok(mut shared) = Shared::open(&*file) else { return };
     let orders = shared.orders();
     if !settle(&orders) {
+        return;
+    }
+    // What is locked takes time to be torn down, in which threads are held: all but the records, which the tool keeps.
+    let locked = mlockall(MlockAllFlags::MCL_CURRENT).is_ok();
+    shared.state().locked.store(locked.into(), Ordering::Relaxed);
+    if shared.map_records(&*file).is_err() {
         return;
     }
     let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| {
@@ -121,17 +128,21 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
         ending: false,
     };
     let first = burst.candidates();
-    let locked = mlockall(MlockAllFlags::MCL_CURRENT).is_ok();
-    shared.state().locked.store(locked.into(), Ordering::Relaxed);
-    arm(orders.limit_ns + GRACE_NS).ok()?;
-    let began_ns = monotonic_ns();
-    burst.deadline_ns = began_ns + orders.limit_ns;
-    shared.state().began_ns.store(began_ns, Ordering::Relaxed);
+    // All of it before the timer runs: a machine that has no time for us until its end is no failure to begin.
     shared.state().waited_ns.store(super::waited_ns("self"), Ordering::Relaxed);
+    let began_ns = monotonic_ns();
+    burst.deadline_ns = began_ns + orders.limit_ns - letting_go_ns(orders);
+    shared.state().began_ns.store(began_ns, Ordering::Relaxed);
     shared.state().phase.store(phase::TRACING, Ordering::Release);
+    arm(orders.limit_ns + GRACE_NS).ok()?;
     burst.seize_all(first);
     // What is held now cannot be replaced by another process any more.
     is_meant(&burst.process, orders).then_some(burst)
+}
+
+/// The end of a burst, in which threads are let go.
+fn letting_go_ns(orders: &Orders) -> u64 {
+    LETTING_GO_NS.min(orders.limit_ns / LETTING_GO_PART)
 }
 
 /// Whether the number still means the process that was meant.
@@ -161,6 +172,10 @@ impl Burst<'_> {
                 }
                 match tracee::seize(candidate.tid).and_then(|()| tracee::interrupt(candidate.tid)) {
                     Ok(()) => self.follow_thread(candidate),
+                    // It has ended meanwhile, which refuses nothing.
+                    Err(Errno::ESRCH) => {
+                        self.left_out.insert(candidate.tid);
+                    }
                     Err(errno) => {
                         self.left_out.insert(candidate.tid);
                         self.shared.state().refused.fetch_add(1, Ordering::Relaxed);
@@ -268,7 +283,9 @@ impl Burst<'_> {
     /// make a call are waited for a little. Who is in a call already, or computes for longer, is not touched.
     fn let_go(&mut self) {
         self.ending = true;
-        let until_ns = monotonic_ns() + LETTING_GO_NS;
+        let now_ns = monotonic_ns();
+        self.shared.state().letting_go_ns.store(now_ns, Ordering::Relaxed);
+        let until_ns = now_ns + letting_go_ns(&self.orders);
         loop {
             while let Some(told) = tracee::look(None) {
                 let tid = match &told {
@@ -324,9 +341,13 @@ impl Burst<'_> {
                 (self.shared.append_after(held.listen(), &record), None)
             }
             Stop::Asked(held) => {
-                if let Entry::Vacant(new) = self.threads.entry(tid) {
-                    new.insert(Followed::default());
-                    self.row.push(tid);
+                match self.threads.entry(tid) {
+                    Entry::Vacant(new) => {
+                        new.insert(Followed::default());
+                        self.row.push(tid);
+                    }
+                    // It goes back into its call, or begins the next one: that will be seen.
+                    Entry::Occupied(mut known) => known.get_mut().call = None,
                 }
                 let number = held.interrupted().unwrap_or(-1);
                 let record = Record { number, ..Record::new(kind::HELD, tid, at_ns) };

@@ -25,6 +25,7 @@ mod shared;
 mod ties;
 mod tracee;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -153,6 +154,8 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
     let mut burst = gather(&shared, ended, over_ns)?;
     burst.helper_waited_ns = waited_ns.saturating_sub(shared.state().waited_ns.load(Ordering::Acquire));
     burst.detached = !traced_by(process, &burst, tracer);
+    let at_large: HashSet<i32> =
+        burst.threads.iter().map(|thread| thread.tid).filter(|tid| burst.was_at_large(*tid)).collect();
     for thread in &mut burst.threads {
         // What became of its call is exact where it was seen to stop, and to be expected where it was not.
         let first = burst.events.iter().find(|event| event.tid == thread.tid);
@@ -166,6 +169,9 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
                 thread.woken = Woken::No;
             }
             _ => {}
+        }
+        if thread.woken == Woken::No && at_large.contains(&thread.tid) {
+            thread.woken = Woken::PerhapsInterrupted;
         }
     }
     Ok(burst)
@@ -229,15 +235,15 @@ fn gather(shared: &Shared, ended: ExitStatus, over_ns: u64) -> Result<Burst, NoB
         refused: load(&state.refused),
         error: state.error.load(Ordering::Acquire),
     };
-    if load(&state.seized) == 0 && left_out.refused > 0 && end == End::NothingLeft {
-        let errno = Errno::from_raw(left_out.error);
-        return Err(if errno == Errno::ESRCH { NoBurst::Gone } else { NoBurst::Refused(errno) });
+    if load(&state.seized) == 0 && left_out.refused > 0 {
+        return Err(NoBurst::Refused(Errno::from_raw(left_out.error)));
     }
     let records = shared.records();
     Ok(Burst {
         engine: Engine::Ptrace,
         pid: orders.pid,
         began_ns: load(&state.began_ns),
+        letting_go_ns: Some(load(&state.letting_go_ns)).filter(|at| *at != 0),
         ended_ns: Some(load(&state.ended_ns)).filter(|at| *at != 0),
         over_ns,
         limit_ns: orders.limit_ns,

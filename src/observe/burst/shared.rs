@@ -10,9 +10,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::unistd::ftruncate;
 
 /// Bytes of the target's memory that go with a record: a path, an address, a list of ready descriptors.
 pub const MEMORY_BYTES: usize = 256;
@@ -139,6 +140,8 @@ pub struct State {
     pub began_ns: AtomicU64,
     /// How long it had waited for a processor by then.
     pub waited_ns: AtomicU64,
+    /// When it began to let threads go for good.
+    pub letting_go_ns: AtomicU64,
     /// When it had begun to exit.
     pub ended_ns: AtomicU64,
     /// Threads that it has seized.
@@ -165,11 +168,15 @@ pub struct State {
     written: AtomicU64,
 }
 
+/// Where the records begin: a page of its own for what stands before them, whatever the size of a page.
+const RECORDS_AT: usize = 64 << 10;
+const _: () = assert!(size_of::<Head>() <= RECORDS_AT && RECORDS_AT.is_multiple_of(align_of::<Record>()));
+
 /// The mapped memory.
 #[derive(Debug)]
 pub struct Shared {
     head: NonNull<Head>,
-    bytes: NonZeroUsize,
+    records: Option<NonNull<Record>>,
     room: u32,
 }
 
@@ -177,30 +184,38 @@ impl Shared {
     /// New memory with orders, and the descriptor by which the child finds it.
     pub fn create(orders: Orders) -> Result<(Self, OwnedFd), Errno> {
         let file = memfd_create("stallscope-burst", MFdFlags::MFD_CLOEXEC)?;
-        let bytes = size(orders.room);
-        ftruncate(&file, i64::try_from(bytes.get()).map_err(|_| Errno::EOVERFLOW)?)?;
-        let head = map(&file, bytes)?;
+        let bytes = i64::try_from(RECORDS_AT + size(orders.room).get()).map_err(|_| Errno::EOVERFLOW)?;
+        // Now, so that nobody has to find memory for a record while a thread is held.
+        fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+        let head: NonNull<Head> = map(&file, HEAD_BYTES, 0)?;
         let whole = Head { magic: MAGIC, orders, state: State::default() };
         // SAFETY: the mapping is at least as large and as aligned as the head, writable, and nobody else knows it yet.
         unsafe { head.write(whole) };
-        Ok((Self { head, bytes, room: orders.room }, file))
+        let mut shared = Self { head, records: None, room: orders.room };
+        shared.map_records(&file)?;
+        Ok((shared, file))
     }
 
-    /// The memory that the tool has made, as the child gets it.
+    /// The memory that the tool has made, as the child gets it: without its records.
     pub fn open(file: &impl AsFd) -> Result<Self, Errno> {
         let there = nix::sys::stat::fstat(file)?;
-        let bytes = usize::try_from(there.st_size).ok().and_then(NonZeroUsize::new).ok_or(Errno::EINVAL)?;
-        if bytes.get() < size_of::<Head>() {
+        let bytes = usize::try_from(there.st_size).map_err(|_| Errno::EINVAL)?;
+        if bytes < RECORDS_AT {
             return Err(Errno::EINVAL);
         }
-        let head = map(file, bytes)?;
-        let mut shared = Self { head, bytes, room: 0 };
+        let mut shared = Self { head: map(file, HEAD_BYTES, 0)?, records: None, room: 0 };
         let room = shared.orders().room;
-        if shared.head().magic != MAGIC || size(room) != bytes {
+        if shared.head().magic != MAGIC || RECORDS_AT + size(room).get() != bytes {
             return Err(Errno::EINVAL);
         }
         shared.room = room;
         Ok(shared)
+    }
+
+    /// Finds room for the records.
+    pub fn map_records(&mut self, file: &impl AsFd) -> Result<(), Errno> {
+        self.records = Some(map(file, size(self.room), RECORDS_AT)?);
+        Ok(())
     }
 
     fn head(&self) -> &Head {
@@ -219,23 +234,23 @@ impl Shared {
         &self.head().state
     }
 
-    /// The place of a record.
-    fn place(&self, number: u64) -> *mut Record {
-        let start = self.head.as_ptr().cast::<u8>();
-        // SAFETY: callers ask for numbers below `room` only, for which `size` has made room behind the head.
-        unsafe { start.add(records_at() + number as usize * size_of::<Record>()).cast() }
+    /// The place of a record, if there is room for it.
+    fn place(&self, number: u64) -> Option<*mut Record> {
+        let records = self.records.filter(|_| number < u64::from(self.room))?;
+        // SAFETY: `number` is below `room`, for which the mapping is large enough.
+        Some(unsafe { records.as_ptr().add(number as usize) })
     }
 
     /// Appends a record. Gives its number, unless there is no room: then it is counted as lost.
     pub fn append(&self, record: &Record) -> Option<u64> {
         let state = self.state();
         let number = state.written.load(Ordering::Relaxed);
-        if number >= u64::from(self.room) {
+        let Some(place) = self.place(number) else {
             state.lost.fetch_add(1, Ordering::Relaxed);
             return None;
-        }
-        // SAFETY: `number` is below `room`; only the child writes, and nobody reads a record before it counts.
-        unsafe { self.place(number).write(*record) };
+        };
+        // SAFETY: only the child writes, and nobody reads a record before it counts.
+        unsafe { place.write(*record) };
         state.written.store(number + 1, Ordering::Release);
         Some(number)
     }
@@ -247,45 +262,47 @@ impl Shared {
 
     /// Notes when the thread of a record was let go.
     pub fn resumed(&self, number: Option<u64>, at_ns: u64) {
-        if let Some(number) = number.filter(|number| *number < u64::from(self.room)) {
-            // SAFETY: `number` is below `room`, and the tool reads only when the child is dead.
-            unsafe { (*self.place(number)).resumed_ns = at_ns };
+        if let Some(place) = number.and_then(|number| self.place(number)) {
+            // SAFETY: a whole record is there, and the tool reads only when the child is dead.
+            unsafe { (*place).resumed_ns = at_ns };
         }
     }
 
     /// The records of a child that is dead.
     pub fn records(&self) -> Vec<Record> {
-        let written = self.state().written.load(Ordering::Acquire).min(u64::from(self.room));
+        let written = self.state().written.load(Ordering::Acquire);
         // SAFETY: records below `written` are whole, and nobody writes any more.
-        (0..written).map(|number| unsafe { self.place(number).read() }).collect()
+        (0..written).map_while(|number| self.place(number)).map(|place| unsafe { place.read() }).collect()
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: mapped by `map` with this length, and nothing borrowed from it outlives `self`.
-        let _ = unsafe { munmap(self.head.cast(), self.bytes.get()) };
+        // SAFETY: mapped by `map` with these lengths, and nothing borrowed from it outlives `self`.
+        unsafe {
+            let _ = munmap(self.head.cast(), HEAD_BYTES.get());
+            let _ = self.records.map(|records| munmap(records.cast(), size(self.room).get()));
+        }
     }
 }
 
-/// Where the records begin.
-const fn records_at() -> usize {
-    size_of::<Head>().next_multiple_of(align_of::<Record>())
-}
+const HEAD_BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Head>()).unwrap();
 
 fn size(room: u32) -> NonZeroUsize {
-    let bytes = records_at() + room as usize * size_of::<Record>();
-    NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN)
+    NonZeroUsize::new(room as usize * size_of::<Record>()).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn map(file: &impl AsFd, bytes: NonZeroUsize) -> Result<NonNull<Head>, Errno> {
+fn map<T>(file: &impl AsFd, bytes: NonZeroUsize, at: usize) -> Result<NonNull<T>, Errno> {
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let at = libc::off_t::try_from(at).map_err(|_| Errno::EOVERFLOW)?;
     // SAFETY: a new mapping at a place of the kernel's choice replaces nothing.
-    unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, file, 0) }.map(NonNull::cast)
+    unsafe { mmap(None, bytes, access, MapFlags::MAP_SHARED, file, at) }.map(NonNull::cast)
 }
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::ftruncate;
+
     use super::*;
 
     fn orders(room: u32) -> Orders {
@@ -295,7 +312,8 @@ mod tests {
     #[test]
     fn what_the_child_writes_the_tool_reads_and_what_has_no_room_is_counted() {
         let (tool, file) = Shared::create(orders(2)).unwrap();
-        let child = Shared::open(&file).unwrap();
+        let mut child = Shared::open(&file).unwrap();
+        child.map_records(&file).unwrap();
         assert_eq!((child.orders().pid, child.orders().max_stops), (7, 11));
         let mut record = Record::new(kind::ENTER, 42, 5);
         record.memory[0] = b'x';
@@ -316,7 +334,7 @@ mod tests {
     fn other_memory_is_refused() {
         let file = memfd_create("x", MFdFlags::MFD_CLOEXEC).unwrap();
         assert_eq!(Shared::open(&file).unwrap_err(), Errno::EINVAL);
-        ftruncate(&file, 8192).unwrap();
+        ftruncate(&file, 1 << 20).unwrap();
         assert_eq!(Shared::open(&file).unwrap_err(), Errno::EINVAL);
     }
 }
