@@ -81,6 +81,9 @@ impl Burst {
     /// a signal would. One that was let go before, or was in a call already, is not touched by the end.
     #[must_use]
     pub fn was_at_large(&self, tid: i32) -> bool {
+        if self.engine == Engine::Perf {
+            return false;
+        }
         let Some(last) = self.events.iter().rev().find(|event| event.tid == tid) else {
             // Asleep it would have been seen to stop, or was left alone.
             return self.threads.iter().any(|thread| thread.tid == tid && thread.doing == Doing::Running);
@@ -88,6 +91,8 @@ impl Burst {
         let let_go = || self.letting_go_ns.is_some_and(|at_ns| last.at_ns >= at_ns);
         match last.what {
             What::Ended | What::JobControl(_) => false,
+            // Of events without a stop.
+            What::Within { .. } | What::OffCpu | What::OnCpu | What::Lost(_) => false,
             What::Enter { .. } => last.resumed_ns.is_none(),
             What::Leave { .. } | What::Signal(_) | What::Held(_) | What::Other => {
                 last.resumed_ns.is_none() || !let_go()

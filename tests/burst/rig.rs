@@ -1,11 +1,10 @@
 //! What the tests of bursts share: targets that tell what was done to them, bursts, rains of signals.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use stallscope::capture::burst::{Burst, FollowedThread, Woken};
 use stallscope::observe::burst::{Bounds, Choice, NoBurst, take_with};
-use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 
 use crate::programs::dir;
 pub use crate::programs::{assert_free, compiled, last_words, of_threads, states, status_of_task, target};

@@ -250,6 +250,7 @@ impl<'p> Follow<'p> {
             pid: self.process.pid(),
             began_ns: self.began_ns,
             ended_ns: Some(ended_ns),
+            letting_go_ns: None,
             over_ns,
             limit_ns: self.bounds.limit.as_nanos() as u64,
             max_stops: 0,
