@@ -4,7 +4,7 @@ mod tool;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,23 +18,10 @@ use stallscope::capture::calls::name;
 use stallscope::observe::burst::{Bounds, Choice, NoBurst, take_with};
 use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 
-use tool::{Target, assert_error, run, skipped, start, status, tool, until};
-
-/// A program of `fixtures/programs`, compiled.
-fn program(name: &str) -> Command {
-    let source = format!("{}/fixtures/programs/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
-    std::fs::create_dir_all(&folder).unwrap();
-    // Tests run side by side: each makes its own and puts it in its place whole.
-    let (made, place) = (folder.join(format!("{name}.{:?}", std::thread::current().id())), folder.join(name));
-    let done = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
-    assert!(done.success(), "{name} does not compile");
-    std::fs::rename(made, &place).unwrap();
-    Command::new(place)
-}
+use tool::{Target, assert_error, program, run, skipped, start, status, tool, until};
 
 fn target(name: &str) -> Target {
-    Target::announced(program(name))
+    Target::announced(program(name, name, &["-O1"]))
 }
 
 /// What a target says when its input ends.

@@ -1,4 +1,4 @@
-//! All readers of memory on damaged images of real interpreters: `cargo fuzz run readers`.
+//! All readers of memory on damaged images of real interpreters: `fuzz/run readers`.
 //!
 //! The input says which image and which bytes of it are wrong; nothing may panic, hang or eat memory.
 #![no_main]
@@ -56,5 +56,7 @@ fuzz_target!(|input: &[u8]| {
     let stacks = reader.machine_stacks(1, &mappings);
     let asked =
         Asked { stacks: &stacks, most: ALL_OBJECTS, most_bytes: u64::MAX, search: None, lists: true };
-    let _ = reader.census(&asked);
+    for greenlet in reader.census(&asked).greenlets {
+        let _ = reader.switched(&greenlet);
+    }
 });

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::dump_native::Natives;
-pub use super::dump_native::{NativeDump, NativeState};
+pub use super::dump_native::{NativeDump, NativeState, Stopped};
 use super::dump_threads::threads;
 use super::mask::Values;
 use super::model::{BlindSpot, Frame, PythonFacts, Role};
@@ -55,6 +55,8 @@ pub struct ProcessDump {
     pub blind: Vec<BlindSpot>,
     /// Whether the kernel refuses its memory.
     pub denied: bool,
+    /// What was done to threads that run, where that was allowed.
+    pub stopped: Option<Stopped>,
 }
 
 /// A thread.
@@ -117,6 +119,8 @@ pub struct GreenletDump {
     pub frames: Vec<Frame>,
     /// Their local variables, if these were asked for. Those of a running one stand with its thread.
     pub locals: Option<Vec<Vec<Variable>>>,
+    /// The machine's stack of a suspended one, if it was asked for.
+    pub native: Option<NativeDump>,
 }
 
 /// How greenlets and tasks were found.
@@ -234,8 +238,16 @@ impl Variables {
 pub struct Wanted<'a> {
     /// Local variables, and how.
     pub locals: Option<Values>,
-    /// Native frames, with the names that were found in other processes.
-    pub native: Option<&'a mut KnownFiles>,
+    /// Native frames.
+    pub native: Option<WantedNative<'a>>,
+}
+
+/// How native frames are wanted.
+pub struct WantedNative<'a> {
+    /// The names that were found in other processes.
+    pub known: &'a mut KnownFiles,
+    /// Whether threads that run may be held for a moment.
+    pub may_stop: bool,
 }
 
 /// Looks at a process. `None` when it has ended.
@@ -255,6 +267,7 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
         unreadable: 0,
         blind: Vec::new(),
         denied: false,
+        stopped: None,
     };
     let mappings = maps::of(&member.dir);
     let mut python = match Python::attach(&member.dir, &mappings) {
@@ -272,12 +285,11 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
     }
     let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
     let wanted = native.is_some();
-    let mut natives = native.and_then(|known| Natives::new(member, arch, &mappings, known));
+    let mut natives = native.and_then(|native| Natives::new(member, arch, &mappings, native));
     if wanted && natives.is_none() {
         dump.blind.push(Natives::none(dump.pid, arch));
     }
     dump.threads = threads(member, arch, python.as_mut(), &interpreters, &mut variables, natives.as_mut())?;
-    dump.blind.extend(natives.map(|natives| natives.blind_spots(dump.pid)).unwrap_or_default());
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         dump.blind.extend(python.unseen(dump.pid));
@@ -292,13 +304,30 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
         };
         // Where nothing makes any, millions of objects need not be asked whether they are one.
         let census = if interpreters.may_park { python.census(&asked) } else { Census::none() };
-        census_of(&mut dump, python, &census, &mut variables);
+        census_of(&mut dump, python, &census, &mut variables, natives.as_mut());
+    }
+    if let Some(natives) = natives {
+        dump.stopped = natives.stopped;
+        dump.blind.extend(natives.blind_spots(dump.pid));
     }
     dump.blind.extend(variables.blind_spots(dump.pid));
     Some(dump)
 }
 
-fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, variables: &mut Variables) {
+fn census_of(
+    dump: &mut ProcessDump,
+    python: &mut Python,
+    census: &Census,
+    variables: &mut Variables,
+    mut natives: Option<&mut Natives<'_>>,
+) {
+    let python2 = python.reader().interpreter().version.major == 2;
+    // Each has a machine's stack of its own, but most are the same.
+    let mut native_of = |g: &Greenlet, python: &mut Python| {
+        let suspended = g.state == greenlets::State::Suspended;
+        natives.as_mut().filter(|_| suspended)?.of_greenlet(python, g, python2)
+    };
+    let native: Vec<Option<NativeDump>> = census.greenlets.iter().map(|g| native_of(g, python)).collect();
     let now_s = monotonic_ns() as f64 / 1e9;
     let named =
         |python: &Python, raw: &[RawFrame]| raw.iter().map(|f| python.named(*f)).collect::<Vec<Frame>>();
@@ -333,7 +362,7 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
     }
     // Named only once where many are the same: thousands wait at one place.
     let mut index: HashMap<_, usize> = HashMap::new();
-    for g in &census.greenlets {
+    for (g, native) in census.greenlets.iter().zip(&native) {
         // Each has local variables of its own.
         let own = (g.hub || variables.wanted.is_some()).then_some(g.address);
         let key = (
@@ -344,7 +373,7 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
             &g.spawned_at,
             &g.frames,
             g.ns_tid,
-            own,
+            (own, native),
         );
         let place = *index.entry(key).or_insert(dump.greenlets.len());
         if let Some(same) = dump.greenlets.get_mut(place) {
@@ -354,7 +383,8 @@ fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, varia
         let tid = g.ns_tid.and_then(|ns_tid| dump.threads.iter().find(|t| t.ns_tid == ns_tid)).map(|t| t.tid);
         let (frames, spawned_at) = (named(python, &g.frames), named(python, &g.spawned_at));
         let locals = variables.of(python, &places(&g.addresses, &g.frames));
-        dump.greenlets.push(GreenletDump { locals, ..greenlet(g, tid, frames, spawned_at, now_s) });
+        let native = native.clone();
+        dump.greenlets.push(GreenletDump { locals, native, ..greenlet(g, tid, frames, spawned_at, now_s) });
     }
     for task in &census.tasks {
         dump.tasks.push(TaskDump {
@@ -403,5 +433,6 @@ fn greenlet(
         last_turn_ms: seen.last_turn_s.map(|turn| ((now_s - turn).max(0.0) * 1e3) as u64),
         frames,
         locals: None,
+        native: None,
     }
 }

@@ -21,6 +21,7 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 
 use super::Choice;
 use super::arguments::read;
+use super::copies::{self, Wish};
 use super::shared::{Orders, Record, Shared, kind, phase};
 use super::ties::{arm, settle};
 use super::tracee::{self, Call, Held, Stop, Told};
@@ -67,6 +68,9 @@ fn run() {
         return;
     }
     let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| {
+        if orders.stacks > 0 {
+            return burst.copy_stacks();
+        }
         let end = burst.follow();
         burst.let_go();
         end
@@ -76,34 +80,38 @@ fn run() {
 }
 
 /// A thread that may be followed.
-struct Candidate {
-    tid: i32,
-    doing: Doing,
-    run_ns: u64,
+pub(super) struct Candidate {
+    pub(super) tid: i32,
+    pub(super) doing: Doing,
+    pub(super) run_ns: u64,
 }
 
 /// A thread that is followed.
 #[derive(Default)]
-struct Followed {
+pub(super) struct Followed {
     /// The call it is in: number and arguments.
     call: Option<(i64, [u64; 6])>,
     /// How long it has been held so far.
     stopped_ns: u64,
 }
 
-struct Burst<'s> {
-    shared: &'s Shared,
-    orders: Orders,
-    process: ProcDir,
+pub(super) struct Burst<'s> {
+    pub(super) shared: &'s Shared,
+    pub(super) orders: Orders,
+    pub(super) process: ProcDir,
     memory: ManuallyDrop<File>,
-    deadline_ns: u64,
+    pub(super) deadline_ns: u64,
     threads: HashMap<i32, Followed>,
     /// The same in a row, to look at each in turn.
     row: Vec<i32>,
     turn: usize,
     left_out: HashSet<i32>,
     /// Whether whoever stops is let go for good.
-    ending: bool,
+    pub(super) ending: bool,
+    /// Stacks that are to be copied.
+    pub(super) wishes: Vec<Wish>,
+    /// The one that is next.
+    pub(super) wish: Option<Wish>,
 }
 
 /// Everything that may take time or fail, before anything is held.
@@ -126,8 +134,16 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
         turn: 0,
         left_out: HashSet::with_capacity(room),
         ending: false,
+        wishes: Vec::new(),
+        wish: None,
     };
-    let first = burst.candidates();
+    let first = if orders.stacks > 0 {
+        burst.wishes = copies::wishes(shared);
+        copies::touch(shared, &burst.wishes);
+        Vec::new()
+    } else {
+        burst.candidates()
+    };
     let locked = mlockall(MlockAllFlags::MCL_CURRENT).is_ok();
     shared.state().locked.store(locked.into(), Ordering::Relaxed);
     arm(orders.limit_ns + GRACE_NS).ok()?;
@@ -136,13 +152,16 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
     shared.state().began_ns.store(began_ns, Ordering::Relaxed);
     shared.state().waited_ns.store(super::waited_ns("self"), Ordering::Relaxed);
     shared.state().phase.store(phase::TRACING, Ordering::Release);
+    if orders.stacks > 0 {
+        return Some(burst);
+    }
     burst.seize_all(first);
     // What is held now cannot be replaced by another process any more.
     is_meant(&burst.process, orders).then_some(burst)
 }
 
 /// Whether the number still means the process that was meant.
-fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
+pub(super) fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
     let text = process.read("stat", TEXT_BYTES as u64).unwrap_or_default();
     parse::stat(&text).is_some_and(|stat| stat.start_time_ticks == orders.start_time_ticks)
 }
@@ -161,7 +180,7 @@ impl Burst<'_> {
         found
     }
 
-    fn doing(&self, tid: i32) -> Doing {
+    pub(super) fn doing(&self, tid: i32) -> Doing {
         let text = self.process.read(&format!("task/{tid}/syscall"), TEXT_BYTES as u64).unwrap_or_default();
         parse::syscall(&text).unwrap_or(Doing::Unreadable)
     }
@@ -188,13 +207,18 @@ impl Burst<'_> {
                     Ok(()) => self.follow_thread(candidate),
                     Err(errno) => {
                         self.left_out.insert(candidate.tid);
-                        self.shared.state().refused.fetch_add(1, Ordering::Relaxed);
-                        self.shared.state().error.store(errno as i32, Ordering::Relaxed);
+                        self.refused(errno);
                     }
                 }
             }
             found = self.candidates();
         }
+    }
+
+    /// The kernel says no.
+    pub(super) fn refused(&self, errno: Errno) {
+        self.shared.state().refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.state().error.store(errno as i32, Ordering::Relaxed);
     }
 
     /// Where to count a thread that is not to be followed, if it is one.
@@ -224,7 +248,7 @@ impl Burst<'_> {
         }
     }
 
-    fn follow_thread(&mut self, candidate: &Candidate) {
+    pub(super) fn follow_thread(&mut self, candidate: &Candidate) {
         let mut record = Record::new(kind::RUNNING, candidate.tid, monotonic_ns());
         let mut call = None;
         match candidate.doing {
@@ -324,7 +348,7 @@ impl Burst<'_> {
     }
 
     /// Does what a stop asks for, lets go, and notes it. Gives the reason to end, if there is one.
-    fn handle(&mut self, told: Told) -> Option<u32> {
+    pub(super) fn handle(&mut self, told: Told) -> Option<u32> {
         let at_ns = monotonic_ns();
         let stop = match told {
             Told::Stop(stop) => stop,
@@ -353,8 +377,12 @@ impl Burst<'_> {
                     new.insert(Followed::default());
                     self.row.push(tid);
                 }
-                let number = held.interrupted().unwrap_or(-1);
-                let record = Record { number, ..Record::new(kind::HELD, tid, at_ns) };
+                let record = if let Some(wish) = self.wish.take_if(|wish| wish.tid() == tid) {
+                    copies::copy(self.shared, &self.memory, &held, &wish, at_ns)
+                } else {
+                    let number = held.interrupted().unwrap_or(-1);
+                    Record { number, ..Record::new(kind::HELD, tid, at_ns) }
+                };
                 (self.shared.append_after(self.go(held, 0), &record), None)
             }
             Stop::Other(held) => {
