@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use below::{EVALUATION, PATIENCE, beside, dump, frames, functions, gdb, places, plain, threads};
+use below::{
+    EVALUATION, PATIENCE, beside, dump, every_python, frames, functions, gdb, places, plain, threads,
+};
 use interpreters::{Program, Python, interpreters};
 use packages::{PAIRINGS, with_packages};
 use proptest::prelude::*;
@@ -132,7 +134,8 @@ const SUSPENDED: &str = include_str!("../fixtures/native/suspended.py");
 #[test]
 fn suspended_greenlets_have_their_native_frames() {
     let all = interpreters();
-    for pairing in PAIRINGS {
+    let some = ["py27", "py310", "py311-late", "py312", "py313", "py315"];
+    for pairing in PAIRINGS.into_iter().filter(|(file, ..)| every_python() || some.contains(file)) {
         let Some(python) = with_packages(&all, pairing) else { continue };
         let program = Program::start(&python, SUSPENDED);
         let told: BTreeMap<String, Vec<(String, u64)>> = serde_json::from_str(&program.line).unwrap();

@@ -13,6 +13,11 @@ use super::tool;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const EVALUATION: &str = "_PyEval_EvalFrameDefault";
 
+/// Whether every interpreter is to be tried, which takes minutes, or only those that differ most.
+pub fn every_python() -> bool {
+    std::env::var_os("STALLSCOPE_EVERY_PYTHON").is_some()
+}
+
 /// One process with its native frames.
 pub fn dump(pid: i32) -> Value {
     dump_with(pid, &[])

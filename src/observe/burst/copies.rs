@@ -7,7 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use super::child::{Burst, Candidate, is_meant};
+use super::child::{Burst, is_meant};
+use super::seizing::Candidate;
 use super::shared::{Copied, Record, STACK_BYTES, Shared, WORDS, kind, phase};
 use super::tracee::{self, Held, Told};
 use crate::capture::model::Doing;

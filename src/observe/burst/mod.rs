@@ -22,6 +22,7 @@
 mod arguments;
 pub mod child;
 mod copies;
+mod seizing;
 mod shared;
 mod stacks;
 mod ties;
