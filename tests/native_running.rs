@@ -285,3 +285,48 @@ fn pure_python_that_runs_is_joined_too() {
         program.unharmed();
     }
 }
+
+/// A loop that compresses for seconds.
+const BLOCKED_LOOP: &str = "import asyncio, zlib
+data = bytes(range(256)) * (1 << 19)
+def work():
+    zlib.compress(data, 9)
+async def main():
+    print('ready', flush=True)
+    while True:
+        for _ in range(6):
+            work()
+        await asyncio.sleep(0)
+asyncio.run(main())
+";
+
+#[test]
+fn a_diagnosis_with_leave_names_the_library_that_computes() {
+    let Some(python) = interpreters().into_iter().find(|python| python.name == "3.13.0") else { return };
+    let program = Program::start(&python, BLOCKED_LOOP);
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("loop.cap");
+    let (capture, pid) = (capture.to_str().unwrap(), program.pid().to_string());
+    let mut ran = None;
+    // On a machine that starves it, the verdict is another one for a while.
+    tool::until("the library is named", || {
+        // A loop is blocked when it has not turned for a second.
+        let look = [pid.as_str(), "-d", "2s", "--max-duration", "2s", "--level", "burst", "--save", capture];
+        let seen = tool::run(&[&look[..], &["--format", "json"]].concat());
+        let document = seen.json();
+        let verdict = &document["processes"][0]["verdict"];
+        let named = verdict["code"] == "loop_blocked_on_cpu"
+            && verdict["summary"].as_str().unwrap().contains("(libz.so")
+            && document["collection"]["burst"]["stops"].as_u64() > Some(0);
+        assert_free(program.pid());
+        if named {
+            ran = Some(seen);
+        } else {
+            std::fs::remove_file(capture).unwrap();
+        }
+        named
+    });
+    let again = tool::run(&["--replay", capture, "--format", "json"]);
+    assert_eq!(again.stdout, ran.unwrap().stdout, "the capture keeps it");
+    program.unharmed();
+}
