@@ -36,9 +36,11 @@ fuzz_target!(|input: &[u8]| {
         let _ = symbols.at(at);
     }
     let code = bytes.get(..4_096).unwrap_or(&bytes);
-    let _ = (depth::depth(code, 0, 1_000), parts::targets(code, BASE_ADDRESS), switch::find(code, BASE_ADDRESS));
+    let _ =
+        (depth::depth(code, 0, 1_000), parts::targets(code, BASE_ADDRESS), switch::find(code, BASE_ADDRESS));
     let end = BASE_ADDRESS + (bytes.len() as u64).next_multiple_of(4_096);
-    let modules = Modules::of(&maps::parse(&format!("{BASE_ADDRESS:x}-{end:x} r-xp 00000000 00:00 0 /lib/x.so\n")));
+    let modules =
+        Modules::of(&maps::parse(&format!("{BASE_ADDRESS:x}-{end:x} r-xp 00000000 00:00 0 /lib/x.so\n")));
     let length = bytes.len() as u64;
     let memory = StackCopy { start: BASE_ADDRESS, bytes };
     let words = (0..256_u64).flat_map(|i| (BASE_ADDRESS + i * 61).to_le_bytes());

@@ -47,15 +47,15 @@ fuzz_target!(|input: &[u8]| {
     let mut locals = Locals::default();
     for tid in reader.thread_ids().collect::<Vec<_>>() {
         let _ = reader.about(tid, &interpreters);
-        let _ = (reader.sample(tid, Pace::Asleep), reader.sample(tid, Pace::Running), reader.last_turn_s(tid));
+        let _ =
+            (reader.sample(tid, Pace::Asleep), reader.sample(tid, Pace::Running), reader.last_turn_s(tid));
         for place in reader.frame_places() {
             let _ = reader.variables(&mut locals, place, &Values::Masked);
         }
     }
     let _ = (reader.gil_holder(), reader.lock_holders(), reader.lock_ranges(), reader.collecting());
     let stacks = reader.machine_stacks(1, &mappings);
-    let asked =
-        Asked { stacks: &stacks, most: ALL_OBJECTS, most_bytes: u64::MAX, search: None, lists: true };
+    let asked = Asked { stacks: &stacks, most: ALL_OBJECTS, most_bytes: u64::MAX, search: None, lists: true };
     for greenlet in reader.census(&asked).greenlets {
         let _ = reader.switched(&greenlet);
     }

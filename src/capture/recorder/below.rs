@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::watched::Watched;
 use super::{Record, Recorder};
 use crate::capture::model::{BelowSeen, Doing, NativeFunction};
 use crate::capture::syscalls::{Wait, describe};
@@ -43,12 +44,7 @@ impl Recorder<'_> {
 
     fn below(&mut self, pid: i32, known: &mut KnownFiles) -> Option<BelowSeen> {
         let watched = self.watched.get_mut(&pid)?;
-        let dir = Arc::clone(&watched.dir);
-        let mappings = maps::of(&dir).ok()?;
-        let memory = Memory::open(&dir).ok()?;
-        let mut stacks = NativeStacks::new(Arc::clone(&dir), memory, watched.facts.ns_pid, &mappings);
-        let mut files = ThreadFiles::new(dir, watched.facts.loop_tid);
-        let thread = files.status(self.buffer.as_mut_slice()).ok()?.ns_pid;
+        let Loop { mut stacks, mut files, thread } = Loop::of(watched, self.buffer.as_mut_slice())?;
         let python = watched.python.as_mut()?;
         for _ in 0..TURNS {
             let before = files.asleep(self.buffer.as_mut_slice()).ok()?;
@@ -93,13 +89,8 @@ impl Recorder<'_> {
 
     fn computing(&mut self, pid: i32, known: &mut KnownFiles) -> Option<BelowSeen> {
         let watched = self.watched.get_mut(&pid)?;
-        let dir = Arc::clone(&watched.dir);
-        let mappings = maps::of(&dir).ok()?;
-        let memory = Memory::open(&dir).ok()?;
-        let mut stacks = NativeStacks::new(Arc::clone(&dir), memory, watched.facts.ns_pid, &mappings);
-        let tid = watched.facts.loop_tid;
-        let mut files = ThreadFiles::new(Arc::clone(&dir), tid);
-        let thread = files.status(self.buffer.as_mut_slice()).ok()?.ns_pid;
+        let (dir, tid) = (Arc::clone(&watched.dir), watched.facts.loop_tid);
+        let Loop { mut stacks, thread, .. } = Loop::of(watched, self.buffer.as_mut_slice())?;
         let python = watched.python.as_mut()?;
         let before = python.stack(thread, Pace::Running, &mut self.interner, &mut self.records)?;
         let innermost = python.reader().innermost()?;
@@ -123,6 +114,26 @@ impl Recorder<'_> {
         let copy = StackCopy { start: held.start, bytes: held.bytes };
         let frames = stacks.frames(Registers::held(&held.registers), &copy, known).frames;
         Some(BelowSeen { at_ns, pid, stack, functions: functions(frames) })
+    }
+}
+
+/// The thread of a loop, and what its stack is read with.
+struct Loop {
+    stacks: NativeStacks<Memory>,
+    files: ThreadFiles,
+    /// Its id in its own namespace.
+    thread: i32,
+}
+
+impl Loop {
+    fn of(watched: &Watched, buffer: &mut [u8]) -> Option<Self> {
+        let dir = &watched.dir;
+        let mappings = maps::of(dir).ok()?;
+        let memory = Memory::open(dir).ok()?;
+        let stacks = NativeStacks::new(Arc::clone(dir), memory, watched.facts.ns_pid, &mappings);
+        let mut files = ThreadFiles::new(Arc::clone(dir), watched.facts.loop_tid);
+        let thread = files.status(buffer).ok()?.ns_pid;
+        Some(Self { stacks, files, thread })
     }
 }
 
