@@ -301,7 +301,7 @@ _stallscope() {
             return 0
             ;;
         stallscope__subcmd__dump)
-            opts="-o -h --port --name --only --locals --native --format --output --color --show-values --help"
+            opts="-o -h --port --name --only --locals --native --level --format --output --color --show-values --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -317,6 +317,10 @@ _stallscope() {
                     ;;
                 --only)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -W "memory burst" -- "${cur}"))
                     return 0
                     ;;
                 --format)

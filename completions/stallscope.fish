@@ -97,6 +97,8 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand diagnose" -s h -l 
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l port -d 'Owner of the socket that listens on this port' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l name -d 'Server whose name contains this' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l only -d 'Look at this process of the server only' -r
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l level -d 'The most that is done: memory, or burst (which stops threads that run, for microseconds)' -r -f -a "memory\t'Read the target\'s memory'
+burst\t'Also stop threads that run, each for the moment of a copy: 16 times a process at most'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l format -d 'Form of the answer' -r -f -a "text\t'For people'
 json\t'For programs: the document that schema/dump-v1.json describes'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s o -l output -d 'Write it to a file (`-` for standard output)' -r -F
@@ -104,7 +106,7 @@ complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l color -d 
 always\t'Always'
 never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l locals -d 'Show the local variables of each frame, as short texts'
-complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l native -d 'Show native and kernel frames of sleeping threads, joined with those of Python'
+complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l native -d 'Show native and kernel frames of sleeping threads and suspended greenlets, joined with those of Python'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -l show-values -d 'Show passwords and keys in command lines and local variables'
 complete -c stallscope -n "__fish_stallscope_using_subcommand dump" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand record" -l port -d 'Owner of the socket that listens on this port' -r

@@ -24,7 +24,7 @@ pub use compare::PortalCompareArgs;
 pub use diagnose::{DiagnoseArgs, DiagnoseLevel, ReportFormat};
 pub use diff::{DiffArgs, SummaryFormat};
 pub use doctor::{DoctorArgs, DoctorFormat};
-pub use dump::{DumpArgs, DumpFormat};
+pub use dump::{DumpArgs, DumpFormat, DumpLevel};
 pub use merge::MergeArgs;
 pub use portal::{
     PortalAction, PortalDownArgs, PortalFaultsArgs, PortalUpArgs, PortalValidateArgs, SetArg, StackArg,
@@ -97,7 +97,8 @@ Exit status: 0 nothing found, 1 found, 2 wrong usage, 3 no verdict, 4 undecided,
     ///
     /// Nothing is stopped. What is parked at the same place is one entry with a count. Threads bear their Python names,
     /// with what they do with the GIL and the exception they are at; `--locals` adds the variables of each frame,
-    /// `--native` what a sleeping thread does below Python.
+    /// `--native` what a sleeping thread or a suspended greenlet does below Python, and with `--level burst` a thread
+    /// that runs, too: that one is stopped for some microseconds.
     #[command(
         max_term_width = 100,
         arg_required_else_help = true,
@@ -108,6 +109,7 @@ Examples:
   stallscope dump 4242 --only 4245                one of them
   stallscope dump 4242 --locals                   with local variables, secrets masked
   stallscope dump 4242 --native                   with native and kernel frames
+  stallscope dump 4242 --native --level burst     of threads that run, too (stops them, briefly)
   stallscope dump --port 8000 --format json | jq '.processes[].greenlets[0]'
 
 Exit status: 0 shown, 2 wrong usage, 3 nothing could be seen"

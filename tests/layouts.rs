@@ -140,6 +140,9 @@ fn told_of_particulars(particulars: &Particulars) -> Vec<(&'static str, u64)> {
 /// What the table of objects says.
 fn told_of_objects(objects: &Objects) -> Vec<(&'static str, u64)> {
     let mut all = vec![("tuple_items", objects.tuple_items)];
+    if let Some(kept) = objects.kept_caller {
+        all.extend([("frame_object", kept.object), ("frame_kept_caller", kept.caller)]);
+    }
     match objects.variables {
         VariablesAt::Tuples { locals, cells, free } => {
             all.extend([("local_names", locals), ("cell_names", cells), ("free_names", free)]);

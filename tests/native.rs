@@ -1,15 +1,19 @@
 //! `dump --native` against what gdb says of the machine's stack and the process of its Python frames; and against targets
 //! and files that mean harm.
 
+mod below;
 mod interpreters;
 mod packages;
 mod tool;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
+use below::{
+    EVALUATION, PATIENCE, beside, dump, every_python, frames, functions, gdb, places, plain, threads,
+};
 use interpreters::{Program, Python, interpreters};
 use packages::{PAIRINGS, with_packages};
 use proptest::prelude::*;
@@ -18,74 +22,13 @@ use stallscope::capture::model::{BelowSeen, NativeFunction, Record};
 use stallscope::capture::reader;
 use stallscope::diagnose::diagnose;
 use stallscope::diagnose::model::{Code, ProcessDiagnosis};
-use stallscope::native::modules::Modules;
+use stallscope::native::modules::{Module, Modules};
 use stallscope::native::registers::Registers;
 use stallscope::native::symbols::Symbols;
 use stallscope::native::unwind::{StackCopy, Unwinder};
 use stallscope::target::maps;
 
-/// How long a state outside may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
 const PARKED: &str = include_str!("../fixtures/native/parked.py");
-const EVALUATION: &str = "_PyEval_EvalFrameDefault";
-
-fn dump(pid: i32) -> Value {
-    let pid = pid.to_string();
-    let ran = tool::run(&["dump", &pid, "--only", &pid, "--native", "--format", "json"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
-    ran.json()["processes"][0].clone()
-}
-
-fn threads(process: &Value) -> &Vec<Value> {
-    process["threads"].as_array().unwrap()
-}
-
-fn frames<'a>(thread: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    thread["frames"].as_array().unwrap().iter().filter(move |frame| frame["kind"] == kind)
-}
-
-fn functions(thread: &Value, kind: &str) -> Vec<String> {
-    frames(thread, kind).map(|frame| frame["function"].as_str().unwrap().to_owned()).collect()
-}
-
-fn places(thread: &Value) -> Vec<(String, u64)> {
-    let place = |f: &Value| (f["file"].as_str().unwrap().to_owned(), f["line"].as_u64().unwrap());
-    frames(thread, "python").map(place).collect()
-}
-
-/// The frames of all threads as gdb sees them; `None`, said loudly, without gdb.
-fn gdb(pid: i32, root: Option<&str>) -> Option<BTreeMap<String, Vec<String>>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/native/frames.py");
-    let mut command = Command::new("gdb");
-    command
-        .args(["-nx", "-batch"])
-        .args(root.iter().flat_map(|root| ["-ex".into(), format!("set sysroot {root}")]));
-    let out = command.args(["-p", &pid.to_string(), "-x", script]).stdin(Stdio::null()).output();
-    let Ok(out) = out else {
-        eprintln!("SKIPPED: native frames beside those of gdb: gdb is not installed");
-        return None;
-    };
-    let text = String::from_utf8_lossy(&out.stdout);
-    let Some(line) = text.lines().find_map(|line| line.strip_prefix("FRAMES ")) else {
-        eprintln!("SKIPPED: native frames beside those of gdb: {}", String::from_utf8_lossy(&out.stderr));
-        return None;
-    };
-    Some(serde_json::from_str(line).unwrap())
-}
-
-/// A function without what tells its aliases apart: which of them is shown depends on what debugging information is there.
-fn plain(function: &str) -> String {
-    let name = function.split('(').next().unwrap();
-    if name.contains("+0x") {
-        return String::new();
-    }
-    name.trim_start_matches("__GI_").trim_start_matches("__libc_").trim_start_matches('_').to_owned()
-}
-
-/// The frames of gdb without those that evaluate Python code, which ours has as Python frames.
-fn beside(theirs: &[String]) -> Vec<String> {
-    theirs.iter().filter(|name| !name.starts_with(EVALUATION)).map(|name| plain(name)).collect()
-}
 
 fn some_interpreters(names: &[&str]) -> Vec<Python> {
     interpreters().into_iter().filter(|python| names.contains(&python.name.as_str())).collect()
@@ -182,6 +125,54 @@ fn asleep(pid: i32, call: &str) -> Value {
             return process;
         }
         assert!(began.elapsed() < PATIENCE, "{thread:#}");
+    }
+}
+
+/// Greenlets that wait, each in a chain of calls of its own; says where each is once all of them wait.
+const SUSPENDED: &str = include_str!("../fixtures/native/suspended.py");
+
+#[test]
+fn suspended_greenlets_have_their_native_frames() {
+    let all = interpreters();
+    let some = ["py27", "py310", "py311-late", "py312", "py313", "py315"];
+    for pairing in PAIRINGS.into_iter().filter(|(file, ..)| every_python() || some.contains(file)) {
+        let Some(python) = with_packages(&all, pairing) else { continue };
+        let program = Program::start(&python, SUSPENDED);
+        let told: BTreeMap<String, Vec<(String, u64)>> = serde_json::from_str(&program.line).unwrap();
+        assert!(told.len() > 5, "{}", python.name);
+        let process = dump(program.pid());
+        program.unharmed();
+        let mut seen = 0;
+        for greenlet in process["greenlets"].as_array().unwrap() {
+            if greenlet["state"] != "suspended" {
+                continue;
+            }
+            let who = format!("{}: {greenlet:#}", python.name);
+            assert_eq!(greenlet["native"]["state"], "merged", "{who}");
+            let native = functions(greenlet, "native");
+            assert_eq!(native[0], "slp_switch", "{who}");
+            assert!(native.iter().all(|name| !name.starts_with(EVALUATION)), "{who}");
+            if greenlet["kind"] == "main" {
+                assert_eq!(native.last().unwrap(), "_start", "{who}");
+                continue;
+            }
+            assert!(native.last().unwrap().contains("initialstub"), "{who}");
+            let Some(expected) = greenlet["callable"].as_str().and_then(|callable| told.get(callable)) else {
+                continue;
+            };
+            let ours = places(greenlet);
+            // This one's greenlet (3.0.0) tells the process itself of the innermost frame only.
+            let known = if python.name == "py312" { &ours[..expected.len().min(1)] } else { &ours[..] };
+            assert_eq!(known, expected, "{who}");
+            assert!(ours.last().unwrap().0.ends_with("program.py"), "{who}");
+            let sorts = native.iter().any(|name| name.contains("sort"));
+            // Debian's interpreters have no names for it.
+            let named = python.root.is_none() || sorts;
+            assert!(!named || sorts == greenlet["callable"].as_str().unwrap().contains("sorts"), "{who}");
+            seen += 1;
+        }
+        assert_eq!(seen, told.len(), "{}: {:#}", python.name, process["greenlets"]);
+        program.unharmed();
     }
 }
 
@@ -341,10 +332,8 @@ const BASE: u64 = 0x10_0000;
 
 /// Asks everything of a file; how many frames and names came of it.
 fn ask(bytes: &[u8], stack: &[u8]) -> (usize, usize) {
-    let mut names = 0;
-    if let Some(symbols) = Symbols::of_bytes(bytes, true) {
-        names = (0..bytes.len() as u64).step_by(251).map(|at| symbols.at(at).len()).sum();
-    }
+    let symbols = Symbols::of_bytes(bytes, true).unwrap_or_default();
+    let names = (0..bytes.len() as u64).step_by(251).map(|at| symbols.at(at).len()).sum();
     let end = BASE + (bytes.len() as u64).next_multiple_of(4_096);
     let modules = Modules::of(&maps::parse(&format!("{BASE:x}-{end:x} r-xp 00000000 00:00 0 /lib/x.so\n")));
     let memory = StackCopy { start: BASE, bytes: bytes.to_vec() };
@@ -352,7 +341,8 @@ fn ask(bytes: &[u8], stack: &[u8]) -> (usize, usize) {
     let mut unwinder = Unwinder::default();
     let mut walk = |offset: u64| {
         let registers = Registers::asleep(stack.start, BASE + offset);
-        unwinder.walk(&memory, &modules, &stack, registers).places.len()
+        let mut of_file = |_: &Module, address| symbols.rule(address, BASE);
+        unwinder.walk_with(&memory, &modules, &stack, registers, &mut of_file).places.len()
     };
     (names, (0..bytes.len() as u64).step_by(97).map(&mut walk).sum())
 }

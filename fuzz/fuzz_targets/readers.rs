@@ -1,4 +1,4 @@
-//! All readers of memory on damaged images of real interpreters: `cargo fuzz run readers`.
+//! All readers of memory on damaged images of real interpreters: `fuzz/run readers`.
 //!
 //! The input says which image and which bytes of it are wrong; nothing may panic, hang or eat memory.
 #![no_main]
@@ -47,14 +47,16 @@ fuzz_target!(|input: &[u8]| {
     let mut locals = Locals::default();
     for tid in reader.thread_ids().collect::<Vec<_>>() {
         let _ = reader.about(tid, &interpreters);
-        let _ = (reader.sample(tid, Pace::Asleep), reader.sample(tid, Pace::Running), reader.last_turn_s(tid));
+        let _ =
+            (reader.sample(tid, Pace::Asleep), reader.sample(tid, Pace::Running), reader.last_turn_s(tid));
         for place in reader.frame_places() {
             let _ = reader.variables(&mut locals, place, &Values::Masked);
         }
     }
     let _ = (reader.gil_holder(), reader.lock_holders(), reader.lock_ranges(), reader.collecting());
     let stacks = reader.machine_stacks(1, &mappings);
-    let asked =
-        Asked { stacks: &stacks, most: ALL_OBJECTS, most_bytes: u64::MAX, search: None, lists: true };
-    let _ = reader.census(&asked);
+    let asked = Asked { stacks: &stacks, most: ALL_OBJECTS, most_bytes: u64::MAX, search: None, lists: true };
+    for greenlet in reader.census(&asked).greenlets {
+        let _ = reader.switched(&greenlet);
+    }
 });

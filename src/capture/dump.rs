@@ -1,28 +1,27 @@
 //! Everything of one process at one instant: threads, greenlets and tasks with their stacks, as plain data.
 //!
-//! Connects observe and python like the recorder does, for one look instead of a window. It never stops a thread.
+//! Connects observe and python like the recorder does, for one look instead of a window. It never stops a thread, unless
+//! native frames of those that run are wanted and that is allowed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::dump_native::Natives;
-pub use super::dump_native::{NativeDump, NativeState};
+pub use super::dump_native::{NativeDump, NativeState, Stopped};
+use super::dump_parked::census_of;
 use super::dump_threads::threads;
 use super::mask::Values;
 use super::model::{BlindSpot, Frame, PythonFacts, Role};
 use super::recorder::python::{NoPython, Python};
 use crate::native::names::KnownFiles;
-use crate::observe::clock::monotonic_ns;
-use crate::python::census::{ALL_OBJECTS, Asked, Census, FoundBy as Way, Greenlet, Rejected};
-use crate::python::kinds::Library;
+use crate::python::census::{ALL_OBJECTS, Asked, Census};
 use crate::python::locals::Locals;
 pub use crate::python::locals::Variable;
-use crate::python::reader::{Place, RawFrame};
+use crate::python::reader::Place;
+use crate::python::search;
 pub use crate::python::threads::About;
 pub use crate::python::values::MAX_VALUE;
-use crate::python::{greenlets, search, tasks};
 use crate::target::Member;
 use crate::target::maps;
 
@@ -56,6 +55,8 @@ pub struct ProcessDump {
     pub blind: Vec<BlindSpot>,
     /// Whether the kernel refuses its memory.
     pub denied: bool,
+    /// What was done to threads that run, where that was allowed.
+    pub stopped: Option<Stopped>,
 }
 
 /// A thread.
@@ -118,6 +119,8 @@ pub struct GreenletDump {
     pub frames: Vec<Frame>,
     /// Their local variables, if these were asked for. Those of a running one stand with its thread.
     pub locals: Option<Vec<Vec<Variable>>>,
+    /// The machine's stack of a suspended one, if it was asked for.
+    pub native: Option<NativeDump>,
 }
 
 /// How greenlets and tasks were found.
@@ -193,7 +196,7 @@ pub enum TaskState {
 
 /// Reads local variables, as long as they are wanted and not too many.
 pub(super) struct Variables {
-    wanted: Option<Values>,
+    pub(super) wanted: Option<Values>,
     locals: Locals,
     frames: usize,
     left_out: usize,
@@ -235,8 +238,16 @@ impl Variables {
 pub struct Wanted<'a> {
     /// Local variables, and how.
     pub locals: Option<Values>,
-    /// Native frames, with the names that were found in other processes.
-    pub native: Option<&'a mut KnownFiles>,
+    /// Native frames.
+    pub native: Option<WantedNative<'a>>,
+}
+
+/// How native frames are wanted.
+pub struct WantedNative<'a> {
+    /// The names that were found in other processes.
+    pub known: &'a mut KnownFiles,
+    /// Whether threads that run may be held for a moment.
+    pub may_stop: bool,
 }
 
 /// Looks at a process. `None` when it has ended.
@@ -256,6 +267,7 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
         unreadable: 0,
         blind: Vec::new(),
         denied: false,
+        stopped: None,
     };
     let mappings = maps::of(&member.dir);
     let mut python = match Python::attach(&member.dir, &mappings) {
@@ -273,12 +285,11 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
     }
     let interpreters = python.as_mut().map(|python| python.reader().interpreters()).unwrap_or_default();
     let wanted = native.is_some();
-    let mut natives = native.and_then(|known| Natives::new(member, arch, &mappings, known));
+    let mut natives = native.and_then(|native| Natives::new(member, arch, &mappings, native));
     if wanted && natives.is_none() {
         dump.blind.push(Natives::none(dump.pid, arch));
     }
     dump.threads = threads(member, arch, python.as_mut(), &interpreters, &mut variables, natives.as_mut())?;
-    dump.blind.extend(natives.map(|natives| natives.blind_spots(dump.pid)).unwrap_or_default());
     if let Some(python) = &mut python {
         dump.python = Some(python.facts());
         dump.blind.extend(python.unseen(dump.pid));
@@ -293,116 +304,12 @@ pub fn look(member: &Member, arch: &str, wanted: Wanted<'_>) -> Option<ProcessDu
         };
         // Where nothing makes any, millions of objects need not be asked whether they are one.
         let census = if interpreters.may_park { python.census(&asked) } else { Census::none() };
-        census_of(&mut dump, python, &census, &mut variables);
+        census_of(&mut dump, python, &census, &mut variables, natives.as_mut());
+    }
+    if let Some(natives) = natives {
+        dump.stopped = natives.stopped;
+        dump.blind.extend(natives.blind_spots(dump.pid));
     }
     dump.blind.extend(variables.blind_spots(dump.pid));
     Some(dump)
-}
-
-fn census_of(dump: &mut ProcessDump, python: &mut Python, census: &Census, variables: &mut Variables) {
-    let now_s = monotonic_ns() as f64 / 1e9;
-    let named =
-        |python: &Python, raw: &[RawFrame]| raw.iter().map(|f| python.named(*f)).collect::<Vec<Frame>>();
-    let places = |addresses: &[u64], frames: &[RawFrame]| -> Vec<Place> {
-        let pairs = addresses.iter().zip(frames);
-        pairs.map(|(address, frame)| Place { address: *address, frame: *frame }).collect()
-    };
-    let Rejected { torn, unreadable } = census.rejected;
-    (dump.torn, dump.unreadable) = (torn, unreadable);
-    dump.found_by = Some(match census.found_by {
-        Way::Lists => FoundBy::CollectorLists,
-        Way::Search => FoundBy::MemorySearch,
-    });
-    let what = format!("some greenlets and tasks of process {}", dump.pid);
-    let remedy = format!("look again: stallscope dump {}", dump.pid);
-    match (census.complete, census.found_by) {
-        (true, Way::Lists) => {}
-        (false, Way::Lists) => dump.blind.push(BlindSpot {
-            what,
-            why: "the lists that lead to them changed each time they were followed, or could not be read"
-                .into(),
-            remedy,
-        }),
-        (complete, Way::Search) => dump.blind.push(BlindSpot {
-            what: if complete { format!("whether these are all greenlets and tasks of process {}", dump.pid) } else { what },
-            why: format!(
-                "the lists of its garbage collector could not be followed, so {} of its memory was searched for them",
-                if complete { "all" } else { "a part" }
-            ),
-            remedy,
-        }),
-    }
-    // Named only once where many are the same: thousands wait at one place.
-    let mut index: HashMap<_, usize> = HashMap::new();
-    for g in &census.greenlets {
-        // Each has local variables of its own.
-        let own = (g.hub || variables.wanted.is_some()).then_some(g.address);
-        let key = (
-            g.state,
-            (g.main, g.library),
-            &g.type_name,
-            &g.callable,
-            &g.spawned_at,
-            &g.frames,
-            g.ns_tid,
-            own,
-        );
-        let place = *index.entry(key).or_insert(dump.greenlets.len());
-        if let Some(same) = dump.greenlets.get_mut(place) {
-            same.count += 1;
-            continue;
-        }
-        let tid = g.ns_tid.and_then(|ns_tid| dump.threads.iter().find(|t| t.ns_tid == ns_tid)).map(|t| t.tid);
-        let (frames, spawned_at) = (named(python, &g.frames), named(python, &g.spawned_at));
-        let locals = variables.of(python, &places(&g.addresses, &g.frames));
-        dump.greenlets.push(GreenletDump { locals, ..greenlet(g, tid, frames, spawned_at, now_s) });
-    }
-    for task in &census.tasks {
-        dump.tasks.push(TaskDump {
-            name: task.name.clone(),
-            state: match task.state {
-                tasks::State::Running => TaskState::Running,
-                tasks::State::Waiting => TaskState::Waiting,
-                tasks::State::Ready => TaskState::Ready,
-                tasks::State::Finished => TaskState::Finished,
-            },
-            waits_for: task.waits_for.clone(),
-            awaited_by: task.awaited_by.clone(),
-            frames: named(python, &task.frames),
-            locals: variables.of(python, &places(&task.addresses, &task.frames)),
-        });
-    }
-}
-
-fn greenlet(
-    seen: &Greenlet,
-    tid: Option<i32>,
-    frames: Vec<Frame>,
-    spawned_at: Vec<Frame>,
-    now_s: f64,
-) -> GreenletDump {
-    GreenletDump {
-        count: 1,
-        state: match seen.state {
-            greenlets::State::Running => GreenletState::Running,
-            greenlets::State::Suspended => GreenletState::Suspended,
-            greenlets::State::Unstarted => GreenletState::Unstarted,
-            greenlets::State::Finished => GreenletState::Finished,
-        },
-        library: seen.library.map(|library| match library {
-            Library::Gevent => GreenletLibrary::Gevent,
-            Library::Eventlet => GreenletLibrary::Eventlet,
-        }),
-        kind: match (seen.hub, seen.main) {
-            (true, _) => "hub".into(),
-            (false, true) => "main".into(),
-            (false, false) => seen.type_name.to_string(),
-        },
-        callable: seen.callable.as_deref().map(str::to_owned),
-        spawned_at,
-        tid,
-        last_turn_ms: seen.last_turn_s.map(|turn| ((now_s - turn).max(0.0) * 1e3) as u64),
-        frames,
-        locals: None,
-    }
 }

@@ -15,6 +15,7 @@ use super::syscalls::{Wait, describe};
 use crate::observe::kernel_file::READ_BUFFER_BYTES;
 use crate::observe::thread_files::{ThreadFiles, list_threads};
 use crate::python::Sample;
+use crate::python::innermost::Innermost;
 use crate::python::reader::{Pace, RawFrame};
 use crate::python::threads::{About, Interpreters};
 use crate::target::Member;
@@ -68,11 +69,11 @@ pub(super) fn threads(
         };
         let mut look = |thread: &ThreadDump| match &mut python {
             Some(python) => stacks(python, thread, pace, interpreters, variables, &mut named),
-            None => (vec![thread.clone()], Some(Vec::new())),
+            None => Looked { stacks: vec![thread.clone()], calls: Some(Vec::new()), innermost: None },
         };
         let mut stacks = match &mut natives {
             Some(natives) => with_native(&thread, &mut files, natives, python2, &mut look, &mut buffer),
-            None => look(&thread).0,
+            None => look(&thread).stacks,
         };
         let Some(python) = python.as_mut() else {
             threads.append(&mut stacks);
@@ -120,34 +121,90 @@ type Calls = Option<Vec<usize>>;
 /// Stacks with their names, each made once: hundreds of threads of a pool stand at one place.
 type Named = HashMap<Vec<RawFrame>, Arc<[Frame]>>;
 
-/// A thread with its Python frames and, as long as it sleeps, with the machine's stack.
+/// A thread as it was seen at one look.
+struct Looked {
+    /// Once for each interpreter in which it has frames, the newest first.
+    stacks: Vec<ThreadDump>,
+    calls: Calls,
+    /// Where its innermost frame is told, if it is in one interpreter only.
+    innermost: Option<Innermost>,
+}
+
+impl Looked {
+    fn with(mut self, native: NativeDump) -> Vec<ThreadDump> {
+        if let Some(innermost) = self.stacks.first_mut() {
+            innermost.native = Some(native);
+        }
+        self.stacks
+    }
+
+    /// Whether the same functions were seen, and only the innermost may have gone on.
+    fn agrees(&self, other: &Self) -> bool {
+        let ([one], [two]) = (self.stacks.as_slice(), other.stacks.as_slice()) else { return false };
+        let mut pairs = one.frames.iter().zip(&*two.frames).enumerate();
+        let same = |(depth, (a, b)): (usize, (&Frame, &Frame))| {
+            (&a.function, &a.file) == (&b.function, &b.file) && (depth == 0 || a.line == b.line)
+        };
+        let lengths = one.frames.len() == two.frames.len() && self.innermost == other.innermost;
+        lengths && self.calls == other.calls && pairs.all(same)
+    }
+}
+
+/// A thread with its Python frames and, as long as it sleeps or may be held, with the machine's stack.
 fn with_native(
     thread: &ThreadDump,
     files: &mut ThreadFiles,
     natives: &mut Natives<'_>,
     python2: bool,
-    look: &mut dyn FnMut(&ThreadDump) -> (Vec<ThreadDump>, Calls),
+    look: &mut dyn FnMut(&ThreadDump) -> Looked,
     buffer: &mut [u8],
 ) -> Vec<ThreadDump> {
     let mut seen = None;
     for _ in 0..TRIES {
         let before = files.asleep(buffer);
-        let (mut stacks, calls) = look(thread);
+        let looked = look(thread);
         let native = match before {
-            Ok(Some(before)) => natives.of(files, &before, calls.as_deref(), python2, buffer),
+            Ok(Some(before)) => natives.of(files, &before, looked.calls.as_deref(), python2, buffer),
+            Ok(None) if natives.may_stop() => {
+                let (looked, native) = held(thread, looked, natives, python2, look);
+                if let Some(native) = native {
+                    return looked.with(native);
+                }
+                seen = Some(looked);
+                continue;
+            }
             Ok(None) => Some(NativeDump::running()),
             Err(why) => Some(NativeDump::unreadable(why)),
         };
-        let done = native.is_some();
-        if let Some(innermost) = stacks.first_mut() {
-            innermost.native = native.or_else(|| Some(NativeDump::moved()));
-        }
-        seen = Some(stacks);
-        if done {
-            break;
+        match native {
+            Some(native) => return looked.with(native),
+            None => seen = Some(looked),
         }
     }
-    seen.unwrap_or_default()
+    seen.map(|looked| looked.with(natives.gave_up())).unwrap_or_default()
+}
+
+/// A thread that runs: held for a moment between two looks at its Python frames. Both belong together where these looks
+/// agree, and the frame that the thread was in when it was held is theirs. No native frames where it has fallen asleep.
+fn held(
+    thread: &ThreadDump,
+    before: Looked,
+    natives: &mut Natives<'_>,
+    python2: bool,
+    look: &mut dyn FnMut(&ThreadDump) -> Looked,
+) -> (Looked, Option<NativeDump>) {
+    let words = before.innermost.map_or([0; 2], |innermost| innermost.words);
+    let copied = match natives.hold(thread.tid, words) {
+        Ok(Some(copied)) => copied,
+        Ok(None) => return (before, None),
+        Err(native) => return (before, Some(native)),
+    };
+    let after = look(thread);
+    let meant = before.innermost.is_none_or(|innermost| innermost.is(copied.words));
+    let together = meant && before.agrees(&after);
+    let calls = if together { after.calls.as_deref() } else { None };
+    let native = natives.of_held(&copied, together, calls, python2);
+    (after, Some(native))
 }
 
 /// A thread, once for each interpreter in which it has frames, the newest first.
@@ -158,13 +215,15 @@ fn stacks(
     interpreters: &Interpreters,
     variables: &mut Variables,
     named: &mut Named,
-) -> (Vec<ThreadDump>, Calls) {
+) -> Looked {
     let mut stacks = vec![stack(python, thread, pace, interpreters, variables, named)];
+    let mut innermost = python.reader().innermost();
     let places: Vec<usize> = {
         let others = python.reader().other_states().enumerate();
         others.filter(|(_, ns_tid)| *ns_tid == thread.ns_tid).map(|(place, _)| place).collect()
     };
     for place in places {
+        innermost = None;
         if python.reader().exchange_state(place) {
             stacks.push(stack(python, thread, pace, interpreters, variables, named));
             python.reader().exchange_state(place);
@@ -179,7 +238,7 @@ fn stacks(
     stacks.sort_by_key(|(s, _)| std::cmp::Reverse(s.about.interpreter));
     let (stacks, mut calls): (Vec<ThreadDump>, Vec<Calls>) = stacks.into_iter().unzip();
     let calls = if calls.len() == 1 { calls.pop().flatten() } else { None };
-    (stacks, calls)
+    Looked { stacks, calls, innermost }
 }
 
 /// A thread with its stack in the state that the reader is in.

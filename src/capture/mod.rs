@@ -10,6 +10,7 @@ pub mod burst;
 pub mod calls;
 pub mod dump;
 mod dump_native;
+mod dump_parked;
 mod dump_threads;
 pub mod live;
 pub mod mask;

@@ -18,9 +18,12 @@ pub struct DumpArgs {
     /// Show the local variables of each frame, as short texts
     #[arg(long)]
     pub locals: bool,
-    /// Show native and kernel frames of sleeping threads, joined with those of Python
+    /// Show native and kernel frames of sleeping threads and suspended greenlets, joined with those of Python
     #[arg(long)]
     pub native: bool,
+    /// The most that is done: memory, or burst (which stops threads that run, for microseconds)
+    #[arg(long, value_enum, default_value_t = DumpLevel::Memory, hide_possible_values = true, hide_default_value = true, requires = "native")]
+    pub level: DumpLevel,
     /// Form of the answer
     #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
     pub format: DumpFormat,
@@ -33,6 +36,15 @@ pub struct DumpArgs {
     /// Show passwords and keys in command lines and local variables
     #[arg(long)]
     pub show_values: bool,
+}
+
+/// The most that a dump may do to its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DumpLevel {
+    /// Read the target's memory
+    Memory,
+    /// Also stop threads that run, each for the moment of a copy: 16 times a process at most
+    Burst,
 }
 
 /// Form of a dump.

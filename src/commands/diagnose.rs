@@ -134,10 +134,13 @@ fn look(args: &DiagnoseArgs, values: Values) -> Result<(Capture, Option<Error>)>
             judged.sort_by_key(|p| (Reverse(p.verdict.severity), p.pid));
             // Last, so that nothing else is measured while threads are stopped.
             recorder.burst(&suspects(&judged));
+            let computing = judged.iter().filter(|p| p.verdict.code == Code::LoopBlockedOnCpu);
+            let computing: Vec<i32> = computing.map(|p| p.pid).collect();
             judged.retain(|p| explained_by_waits(p) && !counted.contains(&p.pid));
             recorder.count_tasks(&judged.iter().map(|p| p.pid).collect::<Vec<_>>());
             let blocked = judged.iter().filter(|p| p.verdict.code == Code::LoopBlockedOffCpu);
             recorder.look_below(&blocked.map(|p| p.pid).collect::<Vec<_>>());
+            recorder.look_computing(&computing);
             break;
         }
         end_ns = (end_ns + step_ns).min(most_ns);

@@ -1,10 +1,10 @@
 //! `stallscope dump PID`: every stack now, of threads, greenlets and tasks.
 
 use super::found::{self, Found};
-use crate::capture::dump::{self, Wanted};
+use crate::capture::dump::{self, Wanted, WantedNative};
 use crate::capture::mask::{self, Values};
 use crate::capture::model::Role;
-use crate::cli::{DumpArgs, DumpFormat};
+use crate::cli::{DumpArgs, DumpFormat, DumpLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::native::names::KnownFiles;
 use crate::observe::host;
@@ -27,7 +27,8 @@ pub fn run(args: &DumpArgs) -> Result<u8> {
     // Workers have the same libraries.
     let mut known = KnownFiles::default();
     let mut look = |member: &&Member| {
-        let native = args.native.then_some(&mut known);
+        let may_stop = args.level == DumpLevel::Burst;
+        let native = args.native.then_some(WantedNative { known: &mut known, may_stop });
         dump::look(member, &arch, Wanted { locals, native })
     };
     let processes: Vec<_> = members.iter().filter_map(&mut look).collect();

@@ -1,4 +1,5 @@
-//! What a blocked thread does below Python, in a few words: `recv ← libmysqlclient.so.21 mysql_real_query`.
+//! What a blocked thread does below Python, in a few words: `recv ← libmysqlclient.so.21 mysql_real_query`, or
+//! `deflate_slow ← libz.so.1 deflate` where it computes.
 //!
 //! Takes the native functions that were seen once, gives words. Pure.
 
@@ -40,9 +41,38 @@ pub fn words(below: &BelowSeen) -> Option<String> {
     Some(format!("{plain} ← {library} {}", entry.name))
 }
 
+/// The function that computes and by which its library was entered; nothing where that is the interpreter's own code.
+#[must_use]
+pub fn computes(below: &BelowSeen) -> Option<String> {
+    let interpreter = |library: &str| library.starts_with("python") || library.starts_with("libpython");
+    // What every library calls in the end says less than the library.
+    let mut own = below.functions.iter().skip_while(|function| of_c(function));
+    let inner = own.next().filter(|function| !interpreter(&function.library))?;
+    let entry = own.take_while(|function| function.library == inner.library).last();
+    Some(match entry {
+        Some(entry) => format!("{} ← {} {}", inner.name, inner.library, entry.name),
+        None => format!("{} {}", inner.library, inner.name),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_that_computes_is_named() {
+        let deflate = seen(&[
+            ("memcpy", "libc.so.6"),
+            ("deflate_slow", "libz.so.1"),
+            ("deflate", "libz.so.1"),
+            ("zlib_compress_impl", "zlib.cpython-313-x86_64-linux-gnu.so"),
+        ]);
+        assert_eq!(computes(&deflate).as_deref(), Some("deflate_slow ← libz.so.1 deflate"));
+        let one = seen(&[("sha256_compress", "_sha2.so"), ("f", "python3.13")]);
+        assert_eq!(computes(&one).as_deref(), Some("_sha2.so sha256_compress"));
+        assert_eq!(computes(&seen(&[("sre_ucs1_match", "python3.13")])), None);
+        assert_eq!(computes(&seen(&[])), None);
+    }
 
     fn seen(functions: &[(&str, &str)]) -> BelowSeen {
         let function = |(name, library): &(&str, &str)| NativeFunction {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use gimli::{
     BaseAddresses, CfaRule, EhFrame, EhFrameHdr, Encoding, EndianArcSlice, EvaluationResult, Expression,
-    LittleEndian, ParsedEhFrameHdr, Register, RegisterRule, UnwindContext, UnwindExpression,
-    UnwindSection as _, Value,
+    FrameDescriptionEntry, LittleEndian, ParsedEhFrameHdr, Reader as _, Register, RegisterRule,
+    UnwindContext, UnwindExpression, UnwindSection, Value,
 };
 
-use super::registers::{RBP, RIP, RSP, Registers};
+use super::registers::{BASE, MACHINE, PLACE, Registers, STACK};
 use crate::python::memory::{MemoryReader, ReadError, half_at};
 
 /// Longest index of a table that is read: 1,000,000 functions.
@@ -22,7 +22,14 @@ const MAX_ENTRY: usize = 64 << 10;
 /// Most steps of one expression.
 const MAX_STEPS: u32 = 1_000;
 
-type Bytes = EndianArcSlice<LittleEndian>;
+/// Whose own instructions a table may have.
+pub const VENDOR: gimli::Vendor =
+    if cfg!(target_arch = "aarch64") { gimli::Vendor::AArch64 } else { gimli::Vendor::Default };
+/// Bits of an address that are one: what stands above may be a signature of it (pointer authentication of aarch64).
+const ADDRESS: u64 = if cfg!(target_arch = "aarch64") { (1 << 48) - 1 } else { u64::MAX };
+
+/// Bytes of a table.
+pub type Bytes = EndianArcSlice<LittleEndian>;
 
 /// Why a caller is not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +55,9 @@ pub enum NoCaller {
     /// The table could not be read.
     #[error("the table for 0x{0:x} cannot be read: {1}")]
     Unreadable(u64, ReadError),
+    /// The place where a greenlet was suspended is not known.
+    #[error("the place where the greenlet was suspended is not found in greenlet's library")]
+    NoSwitch,
     /// There are too many frames.
     #[error("it has more frames than are followed")]
     TooDeep,
@@ -88,7 +98,7 @@ pub struct Rule {
     pub piece: Range<u64>,
     frame: CfaRule<usize>,
     registers: Vec<(u16, RegisterRule<usize>)>,
-    section: EhFrame<Bytes>,
+    section: Bytes,
     encoding: Encoding,
     /// Whether the caller did not call, but was interrupted by a signal.
     pub signal: bool,
@@ -114,33 +124,50 @@ impl Rule {
         let pointer = u32::try_from(begin + 4).map_err(|_| bad)?.to_le_bytes();
         own.get_mut(4..8).ok_or(bad)?.copy_from_slice(&pointer);
         bytes.append(&mut own);
-        let mut section = EhFrame::from(Bytes::new(Arc::from(bytes), LittleEndian));
+        let bytes = Bytes::new(Arc::from(bytes), LittleEndian);
+        let mut section = EhFrame::from(bytes.clone());
         section.set_address_size(8);
+        section.set_vendor(VENDOR);
         // Addresses are told relative to where they stand.
         let bases = BaseAddresses::default().set_eh_frame(entry.wrapping_sub(begin as u64));
         let function =
             section.fde_from_offset(&bases, begin.into(), EhFrame::cie_from_offset).map_err(|_| bad)?;
-        if !function.contains(address) {
+        Self::of(&section, bytes, &bases, &function, address, 0)
+    }
+
+    /// The rule out of a function's entry in a section of these bytes, whose addresses are less than those in memory by a
+    /// bias.
+    pub fn of<S: UnwindSection<Bytes>>(
+        section: &S,
+        bytes: Bytes,
+        bases: &BaseAddresses,
+        function: &FrameDescriptionEntry<Bytes>,
+        address: u64,
+        bias: u64,
+    ) -> Result<Self, NoCaller> {
+        let bad = NoCaller::BadRule(address);
+        let inside = address.wrapping_sub(bias);
+        if !function.contains(inside) {
             return Err(NoCaller::NoRule(address));
         }
-        if function.cie().return_address_register() != Register(RIP) {
+        if function.cie().return_address_register() != Register(MACHINE.return_address) {
             return Err(bad);
         }
         let mut context = UnwindContext::new();
-        let row =
-            function.unwind_info_for_address(&section, &bases, &mut context, address).map_err(|_| bad)?;
+        let row = function.unwind_info_for_address(section, bases, &mut context, inside).map_err(|_| bad)?;
         let (frame, registers) =
             (row.cfa().clone(), row.registers().map(|(r, rule)| (r.0, rule.clone())).collect());
         let (encoding, signal) = (function.cie().encoding(), function.is_signal_trampoline());
-        let piece = function.initial_address()..function.end_address();
-        Ok(Self { piece, frame, registers, section, encoding, signal })
+        let in_memory = |at: u64| at.wrapping_add(bias);
+        let piece = in_memory(function.initial_address())..in_memory(function.end_address());
+        Ok(Self { piece, frame, registers, section: bytes, encoding, signal })
     }
 
     /// Where the base pointer stands below a frame's address, when the rule needs it.
     #[must_use]
     pub fn needs_base(&self) -> Option<u64> {
         match &self.frame {
-            CfaRule::RegisterAndOffset { register: Register(RBP), offset } => u64::try_from(*offset).ok(),
+            CfaRule::RegisterAndOffset { register: Register(BASE), offset } => u64::try_from(*offset).ok(),
             _ => None,
         }
     }
@@ -148,13 +175,13 @@ impl Rule {
     /// Whether it is the rule at the beginning of a function: nothing but the return address lies on its frame yet.
     #[must_use]
     pub fn at_beginning(&self) -> bool {
-        matches!(&self.frame, CfaRule::RegisterAndOffset { register: Register(RSP), offset: 8 })
+        matches!(&self.frame, CfaRule::RegisterAndOffset { register: Register(STACK), offset: 8 })
     }
 
     /// The registers of the caller of a frame whose own are given; `None` when there is none, as at the root. `stack` has what
     /// is on the stack.
     pub fn caller(&self, stack: &dyn MemoryReader, own: &Registers) -> Result<Option<Registers>, NoCaller> {
-        let here = own.get(RIP).unwrap_or(0);
+        let here = own.get(PLACE).unwrap_or(0);
         let frame = match &self.frame {
             CfaRule::RegisterAndOffset { register, offset } => {
                 own.get(register.0).ok_or(NoCaller::UnknownRegister(here))?.wrapping_add_signed(*offset)
@@ -163,8 +190,11 @@ impl Rule {
         };
         let load = |at: u64| stack.word(at).map_err(|_| NoCaller::OffStack(at));
         let mut caller = own.kept();
-        caller.set(RSP, Some(frame));
-        let mut root = None;
+        caller.set(STACK, Some(frame));
+        // That a caller cannot be found is how the root is marked. A rule is missing only where a function has not saved the
+        // return address yet, on machines that keep it in a register.
+        let in_register = MACHINE.return_address != PLACE;
+        let mut back = in_register.then(|| (false, own.get(MACHINE.return_address)));
         for (number, rule) in &self.registers {
             let value = match rule {
                 RegisterRule::Undefined => None,
@@ -181,21 +211,26 @@ impl Rule {
                 RegisterRule::Constant(value) => Some(*value),
                 RegisterRule::Architectural => return Err(NoCaller::BadRule(here)),
             };
-            if *number == RIP {
-                // That a caller cannot be found is how the root is marked. Nobody returns to nowhere either.
-                root = Some(matches!(rule, RegisterRule::Undefined) || value == Some(0));
+            if *number == MACHINE.return_address {
+                back = Some((matches!(rule, RegisterRule::Undefined), value));
             }
             caller.set(*number, value);
         }
-        if root.ok_or(NoCaller::BadRule(here))? {
+        let (root, back) = back.ok_or(NoCaller::BadRule(here))?;
+        let back = back.map(|back| back & ADDRESS);
+        // Nobody returns to nowhere either.
+        if root || back == Some(0) {
             return Ok(None);
         }
-        if caller.get(RIP).is_none() {
-            return Err(NoCaller::UnknownRegister(here));
-        }
+        let Some(back) = back else { return Err(NoCaller::UnknownRegister(here)) };
+        // Of a caller that has called, the register holds where this one goes on, and its own is on the stack.
+        caller.set(MACHINE.return_address, None);
+        caller.set(PLACE, Some(back));
         // A caller's frame lies further up. A signal's handler may have a stack of its own, which is not followed.
-        let (before, after) = (own.get(RSP).unwrap_or(u64::MAX), caller.get(RSP).unwrap_or(0));
-        if after <= before {
+        let (before, after) = (own.get(STACK).unwrap_or(u64::MAX), caller.get(STACK).unwrap_or(0));
+        // One that has not saved anything yet may have no frame.
+        let leaf = in_register && own.get(MACHINE.return_address).is_some();
+        if after < before || (after == before && !leaf) {
             return Err(NoCaller::NoProgress(here));
         }
         Ok(Some(caller))
@@ -208,9 +243,10 @@ impl Rule {
         callee: &Registers,
         initial: Option<u64>,
     ) -> Result<u64, NoCaller> {
-        let here = callee.get(RIP).unwrap_or(0);
+        let here = callee.get(PLACE).unwrap_or(0);
         let bad = |_| NoCaller::BadRule(here);
-        let Expression(bytes) = expression.get(&self.section).map_err(bad)?;
+        let mut bytes = self.section.clone();
+        bytes.skip(expression.offset).and_then(|()| bytes.truncate(expression.length)).map_err(bad)?;
         let mut evaluation = Expression(bytes).evaluation(self.encoding);
         evaluation.set_max_iterations(MAX_STEPS);
         if let Some(initial) = initial {

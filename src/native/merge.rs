@@ -14,7 +14,7 @@ pub trait Frame {
 }
 
 /// A place in the merged stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The Python frame of that number.
     Python(usize),

@@ -87,6 +87,11 @@ impl Modules {
         Self(modules)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Module> {
+        self.0.iter()
+    }
+
     /// The module that an address lies in.
     #[must_use]
     pub fn at(&self, address: u64) -> Option<&Module> {

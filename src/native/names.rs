@@ -15,6 +15,7 @@ use flate2::Crc;
 use foldhash::HashMap;
 use nix::time::{ClockId, clock_gettime};
 
+use super::cfi::{NoCaller, Rule};
 use super::merge::EVALUATION;
 use super::modules::Module;
 use super::parts;
@@ -70,9 +71,19 @@ impl Names {
         self.symbols.at(address.wrapping_sub(self.bias))
     }
 
+    /// How the caller of a function is found, by its file; `None` where that does not tell.
+    #[must_use]
+    pub fn rule(&self, address: u64) -> Option<Result<Rule, NoCaller>> {
+        self.symbols.rule(address, self.bias)
+    }
+
     /// Whether a piece of code without a name is a part of the function that evaluates Python code: of a stripped
     /// interpreter most of it has none.
     pub fn evaluates(&self, memory: &dyn MemoryReader, piece: &Range<u64>) -> bool {
+        // Only the code of x86-64 is understood.
+        if cfg!(not(target_arch = "x86_64")) {
+            return false;
+        }
         let jumps = self.jumps.get_or_init(|| {
             let Some((start, size)) = self.symbols.place_of(EVALUATION) else { return Vec::new() };
             let start = start.wrapping_add(self.bias);

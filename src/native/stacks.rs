@@ -1,7 +1,8 @@
-//! The native stacks of one process: a copy of a sleeping thread's stack → named frames.
+//! The native stacks of one process: a copy of a thread's or a greenlet's stack → named frames.
 //!
-//! Whoever asks has to prove that the thread slept while its stack was copied.
+//! Whoever asks has to prove that nothing moved while the stack was copied.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -13,24 +14,28 @@ use super::merge;
 use super::modules::{Module, Modules};
 use super::names::{KnownFiles, Names};
 use super::perf_map::{self, PerfMap};
-use super::registers::Registers;
-use super::unwind::{Place, StackCopy, Unwinder};
+use super::registers::{BASE, Registers};
+use super::switch::{self, Switch};
+use super::unwind::{Place, StackCopy, Unwinder, Walked};
 use crate::observe::kernel_file::{ProcDir, Unseen};
 use crate::observe::parse::Site;
 use crate::observe::target_file::regular_below_root;
+use crate::python::greenlets::SavedStack;
 use crate::python::memory::{MemoryReader, PAGE};
 use crate::target::maps::Mapping;
 
-/// The machine whose registers are known here.
-pub const NATIVE_ARCH: &str = "x86_64";
+/// The machine whose stacks are followed: that which this is compiled for.
+pub const NATIVE_ARCH: &str = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
 
-/// Most of a stack that is copied.
+/// Most of a stack that is copied, and of a library that is searched.
 const MAX_STACK: u64 = 1 << 20;
+/// Most places whose names are kept.
+const MOST_MET: usize = 65_536;
 /// What a function may use below its stack pointer without saying so.
 const RED_ZONE: u64 = 128;
 
 /// A frame of the machine's stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NativeFrame {
     /// Its function; `None` when it has no name.
     pub function: Option<String>,
@@ -71,6 +76,10 @@ pub struct NativeStacks<M> {
     unwinder: Unwinder,
     names: HashMap<u64, Names>,
     compiled: Option<PerfMap>,
+    /// Frames that were named before.
+    met: HashMap<Place, Vec<NativeFrame>>,
+    /// Where greenlets are suspended, once that was looked for.
+    switch: OnceCell<Option<Switch>>,
     /// Libraries whose files could not be read, and why.
     pub no_file: BTreeMap<String, Unseen>,
 }
@@ -88,6 +97,8 @@ impl<M: MemoryReader> NativeStacks<M> {
             unwinder: Unwinder::default(),
             names: HashMap::default(),
             compiled: None,
+            met: HashMap::default(),
+            switch: OnceCell::new(),
             no_file: BTreeMap::new(),
         }
     }
@@ -95,10 +106,38 @@ impl<M: MemoryReader> NativeStacks<M> {
     /// Copies what lies on a stack; `None` when nothing can be read there.
     #[must_use]
     pub fn copy(&self, site: Site) -> Option<StackCopy> {
-        let behind = self.mappings.partition_point(|(_, end)| *end <= site.stack_pointer);
-        let (_, end) = self.mappings.get(behind)?;
         let start = site.stack_pointer.checked_sub(RED_ZONE)?;
-        let length = (end - start).min(MAX_STACK) as usize;
+        let end = self.end_of_mapping(site.stack_pointer)?;
+        let bytes = self.read_up(start, end);
+        (!bytes.is_empty()).then_some(StackCopy { start, bytes })
+    }
+
+    /// Copies the stack of a suspended greenlet: its inner part from where that is kept, the rest from its place.
+    #[must_use]
+    pub fn copy_saved(&self, stack: &SavedStack) -> Option<StackCopy> {
+        let end = match stack.stop {
+            Some(stop) => stop,
+            None => self.end_of_mapping(stack.start)?,
+        };
+        let mut bytes = vec![0; stack.saved.min(MAX_STACK) as usize];
+        if !bytes.is_empty() {
+            self.memory.read(stack.copy, &mut bytes).ok()?;
+        }
+        if stack.saved < MAX_STACK {
+            let limit = stack.start.saturating_add(MAX_STACK);
+            bytes.extend(self.read_up(stack.start.checked_add(stack.saved)?, end.min(limit)));
+        }
+        (!bytes.is_empty()).then_some(StackCopy { start: stack.start, bytes })
+    }
+
+    fn end_of_mapping(&self, address: u64) -> Option<u64> {
+        let behind = self.mappings.partition_point(|(_, end)| *end <= address);
+        self.mappings.get(behind).map(|(_, end)| *end)
+    }
+
+    /// What can be read from an address on, up to another.
+    fn read_up(&self, start: u64, end: u64) -> Vec<u8> {
+        let length = end.saturating_sub(start).min(MAX_STACK) as usize;
         let mut bytes = vec![0; length];
         if self.memory.read(start, &mut bytes).is_err() {
             // The C library puts guards between stacks, which do not show in the list of mappings.
@@ -113,21 +152,70 @@ impl<M: MemoryReader> NativeStacks<M> {
             }
             bytes.truncate(read);
         }
-        (!bytes.is_empty()).then_some(StackCopy { start, bytes })
+        bytes
     }
 
-    /// The frames on a copied stack.
-    pub fn frames(&mut self, site: Site, stack: &StackCopy, known: &mut KnownFiles) -> NativeStack {
-        let registers = Registers::asleep(site.stack_pointer, site.program_counter);
-        let walked = self.unwinder.walk(&self.memory, &self.modules, stack, registers);
-        let mut frames = Vec::with_capacity(walked.places.len());
-        for place in walked.places {
-            self.name(place, known, &mut frames);
+    /// The frames of a suspended greenlet, by a copy of its stack. They reach its root where the next frame would lie outside
+    /// of its own stack, and greenlet itself has called the last one.
+    pub fn switched(&mut self, saved: &SavedStack, stack: &StackCopy, known: &mut KnownFiles) -> NativeStack {
+        let Some(Switch { place, base }) = self.switch() else {
+            return NativeStack { frames: Vec::new(), cut: Some(NoCaller::NoSwitch) };
+        };
+        let mut registers = Registers::asleep(saved.start, place);
+        let base = base.and_then(|below| stack.word(saved.start.checked_add(below)?).ok());
+        registers.set(BASE, base);
+        let walked = self.walk(&registers, stack, known);
+        let last = walked.places.last().and_then(|last| self.modules.at(last.inside));
+        let of_greenlet = last.is_some() && last.map(|m| m.start) == self.modules.at(place).map(|m| m.start);
+        let ends = |at: u64| saved.stop.is_some_and(|stop| at >= stop);
+        let at_root = matches!(walked.cut, Some(NoCaller::OffStack(at)) if ends(at)) && of_greenlet;
+        let cut = walked.cut.filter(|_| !at_root);
+        NativeStack { frames: self.named(&walked.places, known), cut }
+    }
+
+    /// Where greenlets are suspended; `None` where that is in no library, or in several.
+    fn switch(&self) -> Option<Switch> {
+        let find = || {
+            let libraries = self.modules.iter().filter(|module| module.name().contains("greenlet"));
+            let mut found = libraries.filter_map(|m| switch::find(&self.read_up(m.start, m.end), m.start));
+            let one = found.next();
+            if found.next().is_none() { one } else { None }
+        };
+        *self.switch.get_or_init(find)
+    }
+
+    /// The frames on a copied stack, from these registers on.
+    pub fn frames(&mut self, registers: Registers, stack: &StackCopy, known: &mut KnownFiles) -> NativeStack {
+        let walked = self.walk(&registers, stack, known);
+        NativeStack { frames: self.named(&walked.places, known), cut: walked.cut }
+    }
+
+    fn walk(&mut self, registers: &Registers, stack: &StackCopy, known: &mut KnownFiles) -> Walked {
+        let Self { unwinder, memory, modules, names, dir, no_file, .. } = self;
+        let (memory, modules, dir) = (&*memory, &*modules, &**dir);
+        let mut of_file = |module: &Module, address: u64| {
+            names_of(names, known, dir, memory, no_file, module).rule(address)
+        };
+        unwinder.walk_with(memory, modules, stack, *registers, &mut of_file)
+    }
+
+    /// Names frames and those that are inlined in them. Many stacks go through the same places.
+    fn named(&mut self, places: &[Place], known: &mut KnownFiles) -> Vec<NativeFrame> {
+        let mut frames = Vec::with_capacity(places.len());
+        for place in places {
+            if let Some(same) = self.met.get(place) {
+                frames.extend_from_slice(same);
+                continue;
+            }
+            let begin = frames.len();
+            self.name(*place, known, &mut frames);
+            if self.met.len() < MOST_MET {
+                self.met.insert(*place, frames.get(begin..).unwrap_or_default().to_vec());
+            }
         }
-        NativeStack { frames, cut: walked.cut }
+        frames
     }
 
-    /// Names a frame and those that are inlined in it.
     fn name(&mut self, place: Place, known: &mut KnownFiles, frames: &mut Vec<NativeFrame>) {
         let Self { modules, unwinder, names, dir, memory, no_file, .. } = self;
         let Some(module) = modules.at(place.inside) else {
@@ -136,13 +224,7 @@ impl<M: MemoryReader> NativeStacks<M> {
             return;
         };
         let Module { path, start, .. } = module;
-        let own = names.entry(*start).or_insert_with(|| {
-            let found = known.of(dir, module, memory);
-            if let Some(why) = found.no_file {
-                no_file.insert(path.clone(), why);
-            }
-            found
-        });
+        let own = names_of(names, known, dir, memory, no_file, module);
         let frame = |function, source| {
             let offset = place.address.wrapping_sub(*start);
             NativeFrame { function, library: Some(path.clone()), offset, source }
@@ -170,4 +252,22 @@ impl<M: MemoryReader> NativeStacks<M> {
         }
         self.compiled.as_ref()?.at(address)
     }
+}
+
+/// The names in a module, looked for once.
+fn names_of<'n>(
+    names: &'n mut HashMap<u64, Names>,
+    known: &mut KnownFiles,
+    dir: &ProcDir,
+    memory: &dyn MemoryReader,
+    no_file: &mut BTreeMap<String, Unseen>,
+    module: &Module,
+) -> &'n Names {
+    names.entry(module.start).or_insert_with(|| {
+        let found = known.of(dir, module, memory);
+        if let Some(why) = found.no_file {
+            no_file.insert(module.path.clone(), why);
+        }
+        found
+    })
 }

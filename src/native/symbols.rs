@@ -9,10 +9,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use addr2line::{Context, demangle_auto};
-use gimli::{Dwarf, EndianArcSlice, LittleEndian};
+use gimli::{Dwarf, LittleEndian};
 use object::read::{Object, ObjectSection, ObjectSymbol, ReadCache, ReadRef};
 use object::{CompressionFormat, SymbolKind};
 
+use super::cfi::{Bytes, NoCaller, Rule};
+use super::file_tables::FileTable;
 use crate::observe::target_file::RegularFile;
 
 /// Most bytes that are read of a file and its debugging information, unpacked.
@@ -25,8 +27,6 @@ const MAX_SYMBOLS: usize = 1 << 20;
 const MAX_NAME: usize = 512;
 /// Most functions that are inlined into each other at one address.
 const MAX_INLINED: usize = 64;
-
-type Bytes = EndianArcSlice<LittleEndian>;
 
 /// A function at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct DebugLinks {
 pub struct Symbols {
     table: Vec<Function>,
     context: Option<Context<Bytes>>,
+    /// How callers are found where the memory does not tell.
+    tables: Vec<FileTable>,
     /// What leads to the file with its debugging information.
     pub links: DebugLinks,
 }
@@ -142,7 +144,7 @@ impl Symbols {
             own: object.section_by_name(".debug_info").is_some(),
         };
         let context = if lines && beside.own { context(&object) } else { None };
-        Some(Self { table, context, links: beside })
+        Some(Self { table, context, tables: FileTable::all(&object), links: beside })
     }
 
     /// Takes over what the file with the debugging information knows.
@@ -150,6 +152,13 @@ impl Symbols {
         self.table.extend(other.table);
         sort(&mut self.table);
         self.context = other.context.or(self.context.take());
+        self.tables.extend(other.tables);
+    }
+
+    /// How the caller of a function is found, by the file; `None` where that does not tell.
+    #[must_use]
+    pub fn rule(&self, address: u64, bias: u64) -> Option<Result<Rule, NoCaller>> {
+        self.tables.iter().find_map(|table| table.rule(address, bias))
     }
 
     /// The functions at an address, the innermost first: those before the last one are inlined. None when it has no name.
@@ -192,23 +201,33 @@ impl Symbols {
     }
 }
 
+/// The bytes of a section, unpacked: at most so many. None when there is no such section, or it is longer.
+pub(super) fn section_bytes<'data, R: ReadRef<'data>>(
+    object: &object::File<'data, R>,
+    name: &str,
+    most: u64,
+) -> Option<Vec<u8>> {
+    let section = object.section_by_name(name)?;
+    // How long it is unpacked stands in the file, and may be any number.
+    let range = section.compressed_file_range().ok()?;
+    let packed = range.format != CompressionFormat::None;
+    // Nothing is packed tighter than a thousand to one.
+    if range.uncompressed_size > most || (packed && range.uncompressed_size / 1_100 > range.compressed_size) {
+        return None;
+    }
+    section.uncompressed_data().ok().map(Cow::into_owned)
+}
+
 /// The debugging information of a file.
 fn context<'data, R: ReadRef<'data>>(object: &object::File<'data, R>) -> Option<Context<Bytes>> {
     let mut left = MAX_BYTES;
     let mut section = |id: gimli::SectionId| -> Option<Bytes> {
-        let Some(section) = object.section_by_name(id.name()) else {
+        if object.section_by_name(id.name()).is_none() {
             return Some(Bytes::new(Vec::new().into(), LittleEndian));
-        };
-        // How long it is unpacked stands in the file, and may be any number.
-        let range = section.compressed_file_range().ok()?;
-        left = left.checked_sub(range.uncompressed_size)?;
-        let packed = range.format != CompressionFormat::None;
-        // Nothing is packed tighter than a thousand to one.
-        if packed && range.uncompressed_size / 1_100 > range.compressed_size {
-            return None;
         }
-        let data = section.uncompressed_data().ok()?;
-        Some(Bytes::new(Cow::into_owned(data).into(), LittleEndian))
+        let data = section_bytes(object, id.name(), left)?;
+        left = left.saturating_sub(data.len() as u64);
+        Some(Bytes::new(data.into(), LittleEndian))
     };
     let mut dwarf = Dwarf::load(|id| section(id).ok_or(())).ok()?;
     dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);

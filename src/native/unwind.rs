@@ -9,8 +9,8 @@ use foldhash::HashMap;
 
 use super::cfi::{NoCaller, Rule};
 use super::depth::{depth, ends_with_call};
-use super::modules::Modules;
-use super::registers::{RBP, RIP, RSP, Registers};
+use super::modules::{Module, Modules};
+use super::registers::{BASE, PLACE, Registers, STACK};
 use crate::python::memory::{MemoryReader, ReadError};
 
 /// Most frames that are followed.
@@ -23,7 +23,7 @@ const LONGEST_CALL: usize = 7;
 const MAX_RULES: usize = 65_536;
 
 /// A copy of a stack.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StackCopy {
     /// Where it begins.
     pub start: u64,
@@ -41,7 +41,7 @@ impl MemoryReader for StackCopy {
 }
 
 /// A frame: where its function is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Where it goes on.
     pub address: u64,
@@ -64,8 +64,11 @@ pub struct Unwinder {
     rules: HashMap<u64, Result<Rule, NoCaller>>,
 }
 
+/// Where rules come from that the memory does not have: for an address in a module, the file's rule if that has one.
+pub type Files<'f> = &'f mut dyn FnMut(&Module, u64) -> Option<Result<Rule, NoCaller>>;
+
 impl Unwinder {
-    /// Follows a stack.
+    /// Follows a stack by the tables that are in memory.
     pub fn walk(
         &mut self,
         memory: &dyn MemoryReader,
@@ -73,10 +76,22 @@ impl Unwinder {
         stack: &dyn MemoryReader,
         innermost: Registers,
     ) -> Walked {
+        self.walk_with(memory, modules, stack, innermost, &mut |_, _| None)
+    }
+
+    /// The same, also by those of files.
+    pub fn walk_with(
+        &mut self,
+        memory: &dyn MemoryReader,
+        modules: &Modules,
+        stack: &dyn MemoryReader,
+        innermost: Registers,
+        files: Files<'_>,
+    ) -> Walked {
         let mut places = Vec::new();
         let (mut registers, mut exact) = (innermost, true);
         let cut = loop {
-            let Some(address) = registers.get(RIP) else { break None };
+            let Some(address) = registers.get(PLACE) else { break None };
             // A call may be the last instruction of a function: what follows is another one.
             let inside = if exact { address } else { address.wrapping_sub(1) };
             if places.len() >= MAX_FRAMES {
@@ -86,14 +101,14 @@ impl Unwinder {
             if self.rules.len() >= MAX_RULES {
                 self.rules.clear();
             }
-            let rule = self.rules.entry(inside).or_insert_with(|| {
-                let module = modules.at(inside).ok_or(NoCaller::NoModule(inside))?;
-                module.rule(memory, inside)
-            });
+            let rule = self.rules.entry(inside).or_insert_with(|| rule_at(memory, modules, inside, files));
             if let Ok(rule) = rule
-                && let (Some(below), None) = (rule.needs_base(), registers.get(RBP))
+                && let (Some(below), None) = (rule.needs_base(), registers.get(BASE))
             {
-                registers.set(RBP, base(memory, modules, stack, rule, &registers, below));
+                let empty = rule_at(memory, modules, rule.piece.start, files).ok().filter(Rule::at_beginning);
+                // A part of a function that lies elsewhere does not begin with an empty frame.
+                let base = empty.and_then(|_| base(memory, stack, rule, &registers, below));
+                registers.set(BASE, base);
             }
             let caller = rule.as_ref().map_err(|why| *why);
             match caller.and_then(|rule| Ok((rule.caller(stack, &registers)?, rule.signal))) {
@@ -112,22 +127,37 @@ impl Unwinder {
     }
 }
 
+/// How the caller of a function is found: by the memory, else by a file.
+fn rule_at(
+    memory: &dyn MemoryReader,
+    modules: &Modules,
+    inside: u64,
+    files: Files<'_>,
+) -> Result<Rule, NoCaller> {
+    let module = modules.at(inside).ok_or(NoCaller::NoModule(inside))?;
+    match module.rule(memory, inside) {
+        Err(NoCaller::NoRule(_)) => files(module, inside).unwrap_or(Err(NoCaller::NoRule(inside))),
+        found => found,
+    }
+}
+
 /// The base pointer of a frame, by what the function's code has done to the stack pointer.
 fn base(
     memory: &dyn MemoryReader,
-    modules: &Modules,
     stack: &dyn MemoryReader,
     rule: &Rule,
     registers: &Registers,
     below: u64,
 ) -> Option<u64> {
+    // Only that of x86-64 is understood.
+    if cfg!(not(target_arch = "x86_64")) {
+        return None;
+    }
     let Range { start, end } = rule.piece;
     let length = end.checked_sub(start).filter(|length| *length <= MAX_CODE)?;
-    // A part of a function that lies elsewhere does not begin with an empty frame.
-    modules.at(start)?.rule(memory, start).ok().filter(Rule::at_beginning)?;
     let code = memory.bytes(start, length, MAX_CODE as usize).ok()?;
-    let depth = depth(&code, start, registers.get(RIP)?)?;
-    let frame = registers.get(RSP)?.checked_add(depth)?;
+    let depth = depth(&code, start, registers.get(PLACE)?)?;
+    let frame = registers.get(STACK)?.checked_add(depth)?;
     // The frame ends with where its caller goes on, and that lies behind a call.
     let back = stack.word(frame.checked_sub(8)?).ok()?;
     let before =

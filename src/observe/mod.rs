@@ -25,6 +25,7 @@ mod pidfd;
 pub mod probe;
 pub mod process;
 pub mod readiness;
+pub mod registers;
 pub mod signals;
 pub mod sock_diag;
 pub mod sockets;

@@ -220,6 +220,7 @@ impl<M: MemoryReader> StackReader<M> {
             };
             return Ok(Some(Greenlet {
                 address,
+                of: (kind_address, kind),
                 state,
                 main: words.is_main(),
                 hub: kind.hub || turns_loop,

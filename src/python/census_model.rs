@@ -51,6 +51,8 @@ pub enum FoundBy {
 pub struct Greenlet {
     /// Where it is: its identity while it lives.
     pub address: u64,
+    /// Its type: where that is, and what kind of greenlet it makes.
+    pub of: (u64, GreenletType),
     /// What it is doing.
     pub state: State,
     /// Whether it is the one that its thread began with.

@@ -39,6 +39,19 @@ pub struct Words {
     below_top: u64,
 }
 
+/// The machine's stack of a suspended greenlet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SavedStack {
+    /// Its stack pointer when it was suspended.
+    pub start: u64,
+    /// The first address that is not its own; `None` where its own reaches as far as the thread's.
+    pub stop: Option<u64>,
+    /// Where its inner part is kept meanwhile.
+    pub copy: u64,
+    /// How many bytes are there; the others are in their place.
+    pub saved: u64,
+}
+
 /// What a greenlet is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
@@ -147,6 +160,20 @@ impl Words {
         }
     }
 
+    /// The machine's stack, while it is suspended.
+    #[must_use]
+    pub const fn saved(&self) -> Option<SavedStack> {
+        let &Self { stack_start: start, stack_stop, stack_copy: copy, stack_saved: saved, .. } = self;
+        match self.state() {
+            // The first greenlet of a thread begins without a stack pointer.
+            State::Suspended if start > 1 => {
+                let stop = if self.is_main() { None } else { Some(stack_stop) };
+                Some(SavedStack { start, stop, copy, saved })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it is the one that its thread began with.
     #[must_use]
     pub const fn is_main(&self) -> bool {
@@ -252,6 +279,10 @@ mod tests {
         assert_eq!(words(1, u64::MAX, 0).on_stack(), None);
         assert_eq!(words(0x60, u64::MAX, 0x80).on_stack(), Some(0x60));
         assert!(words(1, u64::MAX, 0).is_main());
+        let stack = words(0x60, 0x70, 0x80).saved().unwrap();
+        assert_eq!((stack.start, stack.stop, stack.copy, stack.saved), (0x60, Some(0x70), 0x9000, 0x100));
+        assert_eq!(words(0x60, u64::MAX, 0x80).saved().map(|stack| stack.stop), Some(None));
+        assert_eq!((words(0x60, 0x70, 0).saved(), words(1, u64::MAX, 0x80).saved()), (None, None));
     }
 
     #[test]

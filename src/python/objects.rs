@@ -111,6 +111,16 @@ pub enum Attributes {
     Inline,
 }
 
+/// Where greenlet (3.0.3 and later) puts the caller of a frame aside while it is suspended: the frame's own pointer then
+/// passes over those that mark calls, as they lie on the machine's stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptCaller {
+    /// Frame to its `PyFrameObject`.
+    pub object: u64,
+    /// `PyFrameObject` to the word that it has no other use for: `_f_frame_data`.
+    pub caller: u64,
+}
+
 /// Offsets of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Objects {
@@ -122,6 +132,8 @@ pub struct Objects {
     pub gc_head: u64,
     /// `PyFrameObject` to the interpreter's own frame, where those are two things.
     pub frame_of_object: Option<u64>,
+    /// The caller of a suspended greenlet's frame (3.12 and later).
+    pub kept_caller: Option<KeptCaller>,
     /// The frame of a generator.
     pub generator: GeneratorFrame,
     /// The value that a suspended frame waits for.
@@ -216,6 +228,7 @@ const V2_7: Objects = Objects {
     gc_stride: 40,
     gc_head: 32,
     frame_of_object: None,
+    kept_caller: None,
     generator: GeneratorFrame::Pointer(16),
     top: None,
     task: None,
@@ -278,6 +291,7 @@ const V3_11: Objects = Objects {
 };
 const V3_12: Objects = Objects {
     gc: GcAt::Interpreter { generations: 136, permanent: 216 },
+    kept_caller: Some(KeptCaller { object: 48, caller: 48 }),
     generator: GeneratorFrame::Inline { at: 72, state: 67, states: STATES_3_11 },
     attributes: Attributes::Tagged,
     cached_keys: 880,
@@ -286,6 +300,7 @@ const V3_12: Objects = Objects {
 };
 const V3_13: Objects = Objects {
     gc: GcAt::Interpreter { generations: 7424, permanent: 7504 },
+    kept_caller: Some(KeptCaller { object: 48, caller: 64 }),
     generator: GeneratorFrame::Inline { at: 72, state: 67, states: STATES_3_13 },
     task: Some(TaskAt { waiter: 112, coroutine: 120, name: Some(128) }),
     attributes: Attributes::Inline,
@@ -293,6 +308,7 @@ const V3_13: Objects = Objects {
 };
 const V3_14: Objects = Objects {
     gc: GcAt::Interpreter { generations: 7432, permanent: 7504 },
+    kept_caller: Some(KeptCaller { object: 48, caller: 72 }),
     top: Some(TopValue::Pointer { at: 64, below: 8 }),
     task: Some(TaskAt { waiter: 120, coroutine: 128, name: Some(136) }),
     tuple_items: 32,
@@ -311,6 +327,9 @@ impl Objects {
     const fn behind(mut self, head: u64) -> Self {
         if let Some(at) = self.frame_of_object {
             self.frame_of_object = Some(at + head);
+        }
+        if let Some(KeptCaller { object, caller }) = self.kept_caller {
+            self.kept_caller = Some(KeptCaller { object, caller: caller + head });
         }
         if let GeneratorFrame::Inline { at, state, states } = self.generator {
             self.generator = GeneratorFrame::Inline { at: at + head, state: state + head, states };

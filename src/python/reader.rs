@@ -145,6 +145,12 @@ impl<M: MemoryReader> StackReader<M> {
         self.threads.get(&ns_tid).map(|thread| thread.state)
     }
 
+    /// The state of the thread that was read last, and its innermost link if it has any.
+    pub(super) fn shown_state(&self) -> Option<(u64, Option<&Link>)> {
+        let thread = self.threads.get(&self.shown)?;
+        Some((thread.state, thread.named.first().map(|named| &named.link)))
+    }
+
     /// The thread that a state is one of.
     pub(super) fn thread_of(&self, state: u64) -> Option<i32> {
         let other = || self.others.iter().find(|(_, other, _)| *other == state).map(|(tid, ..)| *tid);

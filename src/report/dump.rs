@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::model::{Python, SCHEMA_VERSION, Tool};
 use crate::capture::dump::{
     FoundBy, Gil, GreenletDump, GreenletLibrary, GreenletState, NativeDump, NativeState, ProcessDump,
-    TaskDump, TaskState, ThreadDump, Variable,
+    Stopped, TaskDump, TaskState, ThreadDump, Variable,
 };
 use crate::capture::model::{BlindSpot, Frame, Role, TargetFacts};
 use crate::native::merge::Place;
@@ -54,6 +54,9 @@ pub struct DumpProcess {
     pub found_by: Option<FoundBy>,
     /// Greenlets and tasks that are missing above.
     pub rejected: Rejected,
+    /// What was done to threads that run, with `--level burst`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Stopped>,
 }
 
 /// A thread and its stack.
@@ -85,7 +88,7 @@ pub struct DumpThread {
     pub native: Option<DumpNative>,
 }
 
-/// What became of the native stack of a thread.
+/// What became of a native stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DumpNative {
     /// Whether it stands among the frames.
@@ -153,8 +156,11 @@ pub struct DumpGreenlet {
     pub last_turn_ms: Option<u64>,
     /// How many.
     pub count: u64,
-    /// Frames, innermost first.
+    /// Frames, innermost first. With `--native`, those of libraries among those of Python.
     pub frames: Vec<DumpFrame>,
+    /// What became of the native stack of a suspended one, with `--native`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<DumpNative>,
 }
 
 /// Tasks that do the same.
@@ -218,6 +224,7 @@ fn process(seen: &ProcessDump) -> DumpProcess {
         asyncio_tasks: tasks(&seen.tasks),
         found_by: seen.found_by,
         rejected: Rejected { torn: seen.torn, unreadable: seen.unreadable },
+        burst: seen.stopped,
     }
 }
 
@@ -239,16 +246,15 @@ fn thread(seen: &ThreadDump, known: &mut HashMap<*const Frame, Arc<[DumpFrame]>>
             let make = || frames(&seen.frames, None).into();
             Arc::clone(known.entry(seen.frames.as_ptr()).or_insert_with(make))
         } else {
-            thread_frames(seen).into()
+            all_frames(frames(&seen.frames, seen.locals.as_deref()), seen.native.as_ref()).into()
         },
         native: seen.native.as_ref().map(native),
     }
 }
 
-/// The frames of a thread: those of the kernel, then Python's, among them native ones where they were joined.
-fn thread_frames(seen: &ThreadDump) -> Vec<DumpFrame> {
-    let python = frames(&seen.frames, seen.locals.as_deref());
-    let Some(native) = &seen.native else { return python };
+/// The frames of a thread or greenlet: those of the kernel, then Python's, among them native ones where they were joined.
+fn all_frames(python: Vec<DumpFrame>, native: Option<&NativeDump>) -> Vec<DumpFrame> {
+    let Some(native) = native else { return python };
     let mut all: Vec<DumpFrame> = native.kernel.iter().map(|function| kernel_frame(function)).collect();
     if native.places.is_empty() && !matches!(native.state, NativeState::Merged | NativeState::Incomplete) {
         all.extend(python);
@@ -325,7 +331,8 @@ fn greenlets(seen: &[GreenletDump]) -> Vec<DumpGreenlet> {
     let mut index = HashMap::new();
     for g in seen {
         let hub = (g.kind == "hub").then_some((g.tid, g.last_turn_ms));
-        let key = (g.state, &g.kind, g.library, &g.callable, &g.spawned_at, &g.frames, &g.locals, hub);
+        let key =
+            (g.state, &g.kind, g.library, &g.callable, &g.spawned_at, &g.frames, &g.locals, (hub, &g.native));
         let place = *index.entry(key).or_insert(groups.len());
         match groups.get_mut(place) {
             Some(group) => {
@@ -341,7 +348,8 @@ fn greenlets(seen: &[GreenletDump]) -> Vec<DumpGreenlet> {
                 thread: g.tid,
                 last_turn_ms: g.last_turn_ms,
                 count: g.count,
-                frames: frames(&g.frames, g.locals.as_deref()),
+                frames: all_frames(frames(&g.frames, g.locals.as_deref()), g.native.as_ref()),
+                native: g.native.as_ref().map(native),
             }),
         }
     }

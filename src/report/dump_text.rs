@@ -4,14 +4,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::dump::{DumpDocument, DumpException, DumpFrame, DumpGreenlet, DumpTask, DumpThread, Rejected};
+use super::dump::{
+    DumpDocument, DumpException, DumpFrame, DumpGreenlet, DumpNative, DumpTask, DumpThread, Rejected,
+};
 use super::page::Page;
 use super::sanitize::{Charset, escape};
 use super::style::{Style, Tone};
+use super::trace_text::time;
 use super::word;
-use super::words::name;
+use super::words::{name, plural};
 use crate::capture::dump::MAX_VALUE;
-use crate::capture::dump::{Gil, GreenletState, NativeState};
+use crate::capture::dump::{Gil, GreenletState, NativeState, Stopped};
 
 /// Most Python frames of one stack on a page, and most of all kinds; the document has all.
 const FRAMES: usize = 40;
@@ -42,6 +45,9 @@ pub fn text(document: &DumpDocument, style: Style) -> String {
         page.line(0, Tone::Strong, &title);
         if process.gc_collecting == Some(true) {
             page.line(2, Tone::Plain, "its garbage collector is running");
+        }
+        if let Some(stopped) = &process.burst {
+            stopped_text(&mut page, stopped);
         }
         for threads in at_one_place(&process.threads) {
             threads_text(&mut page, &threads);
@@ -88,16 +94,7 @@ fn threads_text(page: &mut Page, threads: &[&DumpThread]) {
     }
     let Some(thread) = threads.first() else { return };
     frames_text(page, &thread.frames);
-    let Some(native) = &thread.native else { return };
-    let said = match native.state {
-        NativeState::Merged => return,
-        NativeState::Incomplete => "further out, native frames are not known",
-        NativeState::Apart => "the native stack could not be joined with that of Python",
-        NativeState::Running | NativeState::Moved | NativeState::Unreadable => "no native frames",
-    };
-    let why = native.why.as_ref().map_or_else(String::new, |why| format!(": {}", name(why)));
-    page.line(4, Tone::Faint, &format!("{said}{why}"));
-    frames_text(page, &native.frames);
+    native_text(page, thread.native.as_ref());
 }
 
 fn heading(page: &mut Page, thread: &DumpThread) {
@@ -119,6 +116,34 @@ fn heading(page: &mut Page, thread: &DumpThread) {
     page.line(2, Tone::Strong, &facts.join(", "));
 }
 
+/// What became of a native stack, unless it stands among the frames.
+fn native_text(page: &mut Page, native: Option<&DumpNative>) {
+    let Some(native) = native else { return };
+    let said = match native.state {
+        NativeState::Merged => return,
+        NativeState::Incomplete => "further out, native frames are not known",
+        NativeState::Apart => "the native stack could not be joined with that of Python",
+        NativeState::Running | NativeState::Moved | NativeState::Unreadable => "no native frames",
+    };
+    let why = native.why.as_ref().map_or_else(String::new, |why| format!(": {}", name(why)));
+    page.line(4, Tone::Faint, &format!("{said}{why}"));
+    frames_text(page, &native.frames);
+}
+
+/// What was done to threads that run.
+fn stopped_text(page: &mut Page, stopped: &Stopped) {
+    let mut parts = vec![format!("threads that run were stopped {}", plural(stopped.stops, "time"))];
+    if stopped.stops > 0 {
+        parts.push(format!("{} at most", time(stopped.stopped_ns_max)));
+    }
+    if stopped.interrupted > 0 {
+        parts.push(format!("{} had just fallen asleep and got EINTR", plural(stopped.interrupted, "thread")));
+    }
+    parts.push(if stopped.detached { "detached".into() } else { "NOT detached".into() });
+    let tone = if stopped.detached { Tone::Faint } else { Tone::Critical };
+    page.line(2, tone, &parts.join(", "));
+}
+
 fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
     let mut facts =
         vec![format!("{} {} {}", times(greenlet.count), word(&greenlet.state), name(&greenlet.kind))];
@@ -129,6 +154,7 @@ fn greenlet_text(page: &mut Page, greenlet: &DumpGreenlet) {
     // Those of a running one stand with its thread.
     if greenlet.state != GreenletState::Running {
         frames_text(page, &greenlet.frames);
+        native_text(page, greenlet.native.as_ref());
     }
     if let Some(frame) = greenlet.spawned_at.first() {
         page.line(4, Tone::Faint, &format!("spawned by {}", place(frame)));
@@ -273,6 +299,7 @@ mod tests {
             unreadable: 0,
             blind: Vec::new(),
             denied: false,
+            stopped: None,
         }
     }
 

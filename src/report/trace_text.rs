@@ -322,7 +322,7 @@ fn table(page: &mut Page, names: &[NameSummary]) {
 }
 
 /// A time, as short as it can be told.
-fn time(ns: u64) -> String {
+pub(super) fn time(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{} µs", number((ns as f64 / 1e2).round() / 10.0)),

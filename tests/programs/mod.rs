@@ -13,25 +13,14 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use stallscope::observe::kernel_file::{FileBudget, ProcDir};
 
-use crate::tool::{Target, start, status, until};
+use crate::tool::{Target, program, start, status, until};
 
 /// A program of `fixtures/programs`, compiled once.
 pub fn compiled(name: &str) -> PathBuf {
     static COMPILED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    compiled.entry(name.to_owned()).or_insert_with(|| compile(name)).clone()
-}
-
-fn compile(name: &str) -> PathBuf {
-    let source = format!("{}/fixtures/programs/{name}.c", env!("CARGO_MANIFEST_DIR"));
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
-    std::fs::create_dir_all(&folder).unwrap();
-    // Somebody else may run these tests, too: each makes its own and puts it in its place whole.
-    let (made, place) = (folder.join(format!("{name}.{}", std::process::id())), folder.join(name));
-    let done = Command::new("cc").args(["-O1", "-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
-    assert!(done.success(), "{name} does not compile");
-    std::fs::rename(made, &place).unwrap();
-    place
+    let compile = || PathBuf::from(program(name, name, &["-O1"]).get_program());
+    compiled.entry(name.to_owned()).or_insert_with(compile).clone()
 }
 
 pub fn target(name: &str) -> Target {

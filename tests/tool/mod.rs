@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -173,6 +174,20 @@ impl Drop for Target {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A program of `fixtures/programs`, compiled in one of several ways, each of which has a name.
+pub fn program(name: &str, way: &str, flags: &[&str]) -> Command {
+    let source = format!("{}/fixtures/programs/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
+    std::fs::create_dir_all(&folder).unwrap();
+    // Tests run side by side: each makes its own and puts it in its place whole.
+    let (made, place) = (folder.join(format!("{way}.{:?}", std::thread::current().id())), folder.join(way));
+    let mut compiler = Command::new("cc");
+    let done = compiler.args(flags).args(["-pthread", "-o"]).arg(&made).arg(source).status().unwrap();
+    assert!(done.success(), "{name} does not compile");
+    std::fs::rename(made, &place).unwrap();
+    Command::new(place)
 }
 
 /// Waits until a condition holds; there is no event for what goes on inside another process.

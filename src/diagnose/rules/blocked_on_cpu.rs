@@ -14,6 +14,7 @@
 use super::{Assessment, Case, Condition, percent, seconds};
 use crate::capture::model::WorkerClass;
 use crate::diagnose::activity::Activity;
+use crate::diagnose::below::{below, computes};
 use crate::diagnose::budget::part;
 use crate::diagnose::burst;
 use crate::diagnose::features::Features;
@@ -88,23 +89,13 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let told = subcause(f);
     a.subcause = told.map(str::to_owned);
     a.culprit = culprit(&path).map(Culprit::function);
-    let who = a
-        .culprit
-        .as_ref()
-        .and_then(Culprit::place)
-        .unwrap_or_else(|| "a function that could not be named".into());
-    let by = match told {
-        Some("gc") => format!("the garbage collector, which runs during {who}"),
-        Some("native_gil_held") => {
-            format!("native code that keeps the interpreter lock, called by {who}")
-        }
-        Some("native_gil_released") => {
-            format!("native code that has let the interpreter lock go, called by {who}")
-        }
-        _ => format!("computation in {who}"),
-    };
+    let by = by(&a, told);
     let what = if f.slots.capacity > 0 { "the request slot" } else { "the loop" };
-    a.summary = format!("{what} is blocked by {by}: it has not turned for {}", seconds(f.gaps.longest_ns));
+    let ids = f.stacks.iter().filter(|s| s.meaning.activity == Activity::Runnable).filter_map(|s| s.id);
+    let native = below(f.process, ids).and_then(computes);
+    let native = native.map_or_else(String::new, |words| format!(" ({words})"));
+    a.summary =
+        format!("{what} is blocked by {by}{native}: it has not turned for {}", seconds(f.gaps.longest_ns));
     a = why(a, f, told);
     if let Some(seen) = burst::no_turn(case) {
         a = a.note(seen);
@@ -125,6 +116,25 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         ));
     }
     Some(a.unless("an answer sent or a loop turn within the window: saturated_productive"))
+}
+
+/// What computes, in words.
+fn by(assessment: &Assessment, told: Option<&str>) -> String {
+    let who = assessment
+        .culprit
+        .as_ref()
+        .and_then(Culprit::place)
+        .unwrap_or_else(|| "a function that could not be named".into());
+    match told {
+        Some("gc") => format!("the garbage collector, which runs during {who}"),
+        Some("native_gil_held") => {
+            format!("native code that keeps the interpreter lock, called by {who}")
+        }
+        Some("native_gil_released") => {
+            format!("native code that has let the interpreter lock go, called by {who}")
+        }
+        _ => format!("computation in {who}"),
+    }
 }
 
 /// What the sub-cause rests on.

@@ -12,20 +12,17 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::{FromRawFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-use super::Choice;
 use super::arguments::read;
+use super::copies::{self, Wish};
 use super::shared::{Orders, Record, Shared, kind, phase};
 use super::ties::{arm, settle};
 use super::tracee::{self, Call, Held, Stop, Told};
-use crate::capture::calls::{self, Disturbed};
-use crate::capture::model::Doing;
-use crate::observe::candidates::{Candidate, candidates};
 use crate::observe::clock::monotonic_ns;
 use crate::observe::kernel_file::{FileBudget, ProcDir};
 use crate::observe::parse;
@@ -42,12 +39,10 @@ const GRACE_NS: u64 = 1_500_000;
 /// How long threads that are not in a call are waited for at the end, within the limit: at most this part of it, and so long.
 const LETTING_GO_PART: u64 = 4;
 const LETTING_GO_NS: u64 = 2_000_000;
-/// Most passes over the list of threads: a process that makes threads faster than this is followed as far as it goes.
-const MOST_PASSES: u32 = 8;
 /// No thread is held for more than this part of the time that a burst may take.
 const STOPPED_PART: u64 = 10;
 /// Longest text of a process file.
-const TEXT_BYTES: usize = 4096;
+pub(super) const TEXT_BYTES: usize = 4096;
 
 /// Runs as such a child if the arguments say so. Does not come back then.
 pub fn answer(mut args: impl Iterator<Item = String>) {
@@ -74,6 +69,9 @@ fn run() {
         return;
     }
     let end = prepare(&shared, &orders).map_or(phase::GONE, |mut burst| {
+        if orders.stacks > 0 {
+            return burst.copy_stacks();
+        }
         let end = burst.follow();
         burst.let_go();
         end
@@ -84,26 +82,30 @@ fn run() {
 
 /// A thread that is followed.
 #[derive(Default)]
-struct Followed {
+pub(super) struct Followed {
     /// The call it is in: number and arguments.
-    call: Option<(i64, [u64; 6])>,
+    pub(super) call: Option<(i64, [u64; 6])>,
     /// How long it has been held so far.
-    stopped_ns: u64,
+    pub(super) stopped_ns: u64,
 }
 
-struct Burst<'s> {
-    shared: &'s Shared,
-    orders: Orders,
-    process: ProcDir,
+pub(super) struct Burst<'s> {
+    pub(super) shared: &'s Shared,
+    pub(super) orders: Orders,
+    pub(super) process: ProcDir,
     memory: ManuallyDrop<File>,
-    deadline_ns: u64,
-    threads: HashMap<i32, Followed>,
+    pub(super) deadline_ns: u64,
+    pub(super) threads: HashMap<i32, Followed>,
     /// The same in a row, to look at each in turn.
-    row: Vec<i32>,
+    pub(super) row: Vec<i32>,
     turn: usize,
-    left_out: HashSet<i32>,
+    pub(super) left_out: HashSet<i32>,
     /// Whether whoever stops is let go for good.
-    ending: bool,
+    pub(super) ending: bool,
+    /// Stacks that are to be copied.
+    pub(super) wishes: Vec<Wish>,
+    /// The one that is next.
+    pub(super) wish: Option<Wish>,
 }
 
 /// Everything that may take time or fail, before anything is held.
@@ -126,8 +128,16 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
         turn: 0,
         left_out: HashSet::with_capacity(room),
         ending: false,
+        wishes: Vec::new(),
+        wish: None,
     };
-    let first = burst.candidates();
+    let first = if orders.stacks > 0 {
+        burst.wishes = copies::wishes(shared);
+        copies::touch(shared, &burst.wishes);
+        Vec::new()
+    } else {
+        burst.candidates()
+    };
     // All of it before the timer runs: a machine that has no time for us until its end is no failure to begin.
     shared.state().waited_ns.store(super::waited_ns("self"), Ordering::Relaxed);
     let began_ns = monotonic_ns();
@@ -135,6 +145,9 @@ fn prepare<'s>(shared: &'s Shared, orders: &Orders) -> Option<Burst<'s>> {
     shared.state().began_ns.store(began_ns, Ordering::Relaxed);
     shared.state().phase.store(phase::TRACING, Ordering::Release);
     arm(orders.limit_ns + GRACE_NS).ok()?;
+    if orders.stacks > 0 {
+        return Some(burst);
+    }
     burst.seize_all(first);
     // What is held now cannot be replaced by another process any more.
     is_meant(&burst.process, orders).then_some(burst)
@@ -146,92 +159,12 @@ fn letting_go_ns(orders: &Orders) -> u64 {
 }
 
 /// Whether the number still means the process that was meant.
-fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
+pub(super) fn is_meant(process: &ProcDir, orders: &Orders) -> bool {
     let text = process.read("stat", TEXT_BYTES as u64).unwrap_or_default();
     parse::stat(&text).is_some_and(|stat| stat.start_time_ticks == orders.start_time_ticks)
 }
 
 impl Burst<'_> {
-    /// Threads that nobody has looked at yet.
-    fn candidates(&self) -> Vec<Candidate> {
-        candidates(&self.process, |tid| self.threads.contains_key(&tid) || self.left_out.contains(&tid))
-    }
-
-    /// Seizes and stops every thread that is to be followed, until a pass finds no new one.
-    fn seize_all(&mut self, first: Vec<Candidate>) {
-        let mut found = first;
-        for _ in 0..MOST_PASSES {
-            if found.is_empty() || monotonic_ns() >= self.deadline_ns {
-                break;
-            }
-            for candidate in &found {
-                if let Some(why) = self.unwanted(candidate) {
-                    why.fetch_add(1, Ordering::Relaxed);
-                    self.left_out.insert(candidate.tid);
-                    continue;
-                }
-                match tracee::seize(candidate.tid).and_then(|()| tracee::interrupt(candidate.tid)) {
-                    Ok(()) => self.follow_thread(candidate),
-                    // It has ended meanwhile, which refuses nothing.
-                    Err(Errno::ESRCH) => {
-                        self.left_out.insert(candidate.tid);
-                    }
-                    Err(errno) => {
-                        self.left_out.insert(candidate.tid);
-                        self.shared.state().refused.fetch_add(1, Ordering::Relaxed);
-                        self.shared.state().error.store(errno as i32, Ordering::Relaxed);
-                    }
-                }
-            }
-            found = self.candidates();
-        }
-    }
-
-    /// Where to count a thread that is not to be followed, if it is one.
-    fn unwanted(&self, candidate: &Candidate) -> Option<&AtomicU64> {
-        let state = self.shared.state();
-        // Each takes two stops before it does anything of its own: half of them are for that.
-        if 4 * (self.threads.len() as u64 + 1) > self.orders.max_stops {
-            return Some(&state.no_room);
-        }
-        match (Choice::from_number(self.orders.choice), candidate.doing) {
-            (Choice::Running, doing) if doing != Doing::Running => Some(&state.asleep),
-            (Choice::Undisturbed, Doing::Syscall(number, args))
-                if self.would_be_disturbed(number, args[0]) =>
-            {
-                Some(&state.spared)
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a stop would end this call with an error. Whether a socket has a time limit cannot be seen from outside.
-    fn would_be_disturbed(&self, number: i64, fd: u64) -> bool {
-        match calls::disturbed(std::env::consts::ARCH, number) {
-            Disturbed::No => false,
-            Disturbed::Always => true,
-            Disturbed::WithTimeLimit => !super::is_no_socket(&self.process, fd),
-        }
-    }
-
-    fn follow_thread(&mut self, candidate: &Candidate) {
-        let mut record = Record::new(kind::RUNNING, candidate.tid, monotonic_ns());
-        let mut call = None;
-        match candidate.doing {
-            Doing::Running => {}
-            Doing::Syscall(number, args) => {
-                (record.kind, record.number, record.args) = (kind::ASLEEP, number, args);
-                call = Some((number, args));
-            }
-            Doing::Elsewhere => record.kind = kind::ELSEWHERE,
-            Doing::Unreadable => record.kind = kind::UNREADABLE,
-        }
-        self.shared.append(&record);
-        self.shared.state().seized.fetch_add(1, Ordering::Relaxed);
-        self.threads.insert(candidate.tid, Followed { call, stopped_ns: 0 });
-        self.row.push(candidate.tid);
-    }
-
     /// Lets every stop go on at once until time or stops are used up.
     fn follow(&mut self) -> u32 {
         loop {
@@ -316,7 +249,7 @@ impl Burst<'_> {
     }
 
     /// Does what a stop asks for, lets go, and notes it. Gives the reason to end, if there is one.
-    fn handle(&mut self, told: Told) -> Option<u32> {
+    pub(super) fn handle(&mut self, told: Told) -> Option<u32> {
         let at_ns = monotonic_ns();
         let stop = match told {
             Told::Stop(stop) => stop,
@@ -349,8 +282,12 @@ impl Burst<'_> {
                     // It goes back into its call, or begins the next one: that will be seen.
                     Entry::Occupied(mut known) => known.get_mut().call = None,
                 }
-                let number = held.interrupted().unwrap_or(-1);
-                let record = Record { number, ..Record::new(kind::HELD, tid, at_ns) };
+                let record = if let Some(wish) = self.wish.take_if(|wish| wish.tid() == tid) {
+                    copies::copy(self.shared, &self.memory, &held, &wish, at_ns)
+                } else {
+                    let number = held.interrupted().unwrap_or(-1);
+                    Record { number, ..Record::new(kind::HELD, tid, at_ns) }
+                };
                 (self.shared.append_after(self.go(held, 0), &record), None)
             }
             Stop::Other(held) => {

@@ -21,9 +21,14 @@
 
 mod arguments;
 pub mod child;
+mod copies;
+mod seizing;
 mod shared;
+mod stacks;
 mod ties;
 mod tracee;
+
+pub use stacks::{CopiedStack, Wanted, copy_stacks, copy_stacks_with};
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -123,6 +128,16 @@ pub fn take(process: &ProcDir, bounds: &Bounds) -> Result<Burst, NoBurst> {
 
 /// The same with the program named that answers to [`child::VERB`].
 pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<Burst, NoBurst> {
+    hold(program, process, bounds, &[]).map(|(burst, _)| burst)
+}
+
+/// Has a child hold threads: all that are chosen, or those of whose stacks copies are wanted.
+fn hold(
+    program: &Path,
+    process: &ProcDir,
+    bounds: &Bounds,
+    wanted: &[Wanted],
+) -> Result<(Burst, Shared), NoBurst> {
     let stat = process.read("stat", 4096).map_err(|_| NoBurst::Gone)?;
     let start_time_ticks = parse::stat(&stat).ok_or(NoBurst::Gone)?.start_time_ticks;
     let max_stops = bounds.max_stops.clamp(1, MOST_STOPS);
@@ -134,10 +149,13 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
         max_stops,
         choice: bounds.choice.number(),
         // Each stop, and at most a quarter as many threads, each with a beginning and an end.
-        room: 2 * max_stops as u32 + 16,
+        room: 2 * max_stops as u32 + 16 + wanted.len() as u32,
+        stacks: wanted.len() as u32,
+        unused: 0,
     };
     let failed = |error: &dyn std::fmt::Display| NoBurst::NoChild(error.to_string());
     let (shared, file) = Shared::create(orders).map_err(|e| failed(&e))?;
+    stacks::tell(&shared, wanted);
     // Without its memory the calls are seen all the same.
     let memory = process.open_file("mem").map_or_else(|_| Stdio::null(), |memory: File| Stdio::from(memory));
     let child = Command::new(PathBuf::from(program))
@@ -174,7 +192,7 @@ pub fn take_with(program: &Path, process: &ProcDir, bounds: &Bounds) -> Result<B
             thread.woken = Woken::PerhapsInterrupted;
         }
     }
-    Ok(burst)
+    Ok((burst, shared))
 }
 
 /// Waits for the end of the child, and tells how long it has waited for a processor in its life. Somebody who has asked the
@@ -289,7 +307,7 @@ fn event(record: &Record) -> Option<Event> {
         kind::LEAVE => What::Leave { result: record.value, memory },
         kind::SIGNAL => What::Signal(record.number as i32),
         kind::JOB_CONTROL => What::JobControl(record.number as i32),
-        kind::HELD => What::Held((record.number >= 0).then_some(record.number)),
+        kind::HELD | kind::STACK => What::Held((record.number >= 0).then_some(record.number)),
         kind::ENDED => What::Ended,
         kind::OTHER => What::Other,
         _ => return None,

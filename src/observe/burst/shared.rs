@@ -15,11 +15,19 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+use crate::observe::registers::MOST_WORDS;
+
 /// Bytes of the target's memory that go with a record: a path, an address, a list of ready descriptors.
 pub const MEMORY_BYTES: usize = 256;
 
+/// Most of a stack that is copied while a thread is held.
+pub const STACK_BYTES: usize = 64 << 10;
+
+/// Words of memory that are read along with a stack.
+pub const WORDS: usize = 2;
+
 /// Tells our memory from anything else that may be on the descriptor.
-const MAGIC: u64 = u64::from_le_bytes(*b"stlburs1");
+const MAGIC: u64 = u64::from_le_bytes(*b"stlburs2");
 
 /// What the child is to do.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +47,25 @@ pub struct Orders {
     pub choice: u32,
     /// Records that there is room for.
     pub room: u32,
+    /// Stacks that there is room for. With any, those are copied, and calls are not followed.
+    pub stacks: u32,
+    /// Nothing: no byte of the head is undefined.
+    pub unused: u32,
+}
+
+/// The registers and the stack of a thread at one instant.
+#[repr(C)]
+pub struct Copied {
+    /// Its general registers.
+    pub registers: [u64; MOST_WORDS],
+    /// What stood at the addresses that were asked for.
+    pub words: [u64; WORDS],
+    /// Where the stack begins.
+    pub start: u64,
+    /// How many bytes of it count.
+    pub length: u64,
+    /// What lies on it.
+    pub bytes: [u8; STACK_BYTES],
 }
 
 /// Something that was seen, as it lies in the shared memory.
@@ -97,6 +124,10 @@ pub mod kind {
     pub const ENDED: u32 = 11;
     /// A child or another program.
     pub const OTHER: u32 = 12;
+    /// The tool's own wish: a copy of this thread's stack, and of the words at the first arguments.
+    pub const WISH: u32 = 13;
+    /// Held once, with its stack as copy `value`.
+    pub const STACK: u32 = 14;
 }
 
 /// How far the child has come, and why it ended.
@@ -178,20 +209,22 @@ pub struct Shared {
     head: NonNull<Head>,
     records: Option<NonNull<Record>>,
     room: u32,
+    stacks: u32,
 }
 
 impl Shared {
     /// New memory with orders, and the descriptor by which the child finds it.
     pub fn create(orders: Orders) -> Result<(Self, OwnedFd), Errno> {
         let file = memfd_create("stallscope-burst", MFdFlags::MFD_CLOEXEC)?;
-        let bytes = i64::try_from(RECORDS_AT + size(orders.room).get()).map_err(|_| Errno::EOVERFLOW)?;
+        let bytes = i64::try_from(RECORDS_AT + size(orders.room, orders.stacks).get());
+        let bytes = bytes.map_err(|_| Errno::EOVERFLOW)?;
         // Now, so that nobody has to find memory for a record while a thread is held.
         fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
         let head: NonNull<Head> = map(&file, HEAD_BYTES, 0)?;
         let whole = Head { magic: MAGIC, orders, state: State::default() };
         // SAFETY: the mapping is at least as large and as aligned as the head, writable, and nobody else knows it yet.
         unsafe { head.write(whole) };
-        let mut shared = Self { head, records: None, room: orders.room };
+        let mut shared = Self { head, records: None, room: orders.room, stacks: orders.stacks };
         shared.map_records(&file)?;
         Ok((shared, file))
     }
@@ -203,18 +236,18 @@ impl Shared {
         if bytes < RECORDS_AT {
             return Err(Errno::EINVAL);
         }
-        let mut shared = Self { head: map(file, HEAD_BYTES, 0)?, records: None, room: 0 };
-        let room = shared.orders().room;
-        if shared.head().magic != MAGIC || RECORDS_AT + size(room).get() != bytes {
+        let mut shared = Self { head: map(file, HEAD_BYTES, 0)?, records: None, room: 0, stacks: 0 };
+        let Orders { room, stacks, .. } = shared.orders();
+        if shared.head().magic != MAGIC || RECORDS_AT + size(room, stacks).get() != bytes {
             return Err(Errno::EINVAL);
         }
-        shared.room = room;
+        (shared.room, shared.stacks) = (room, stacks);
         Ok(shared)
     }
 
-    /// Finds room for the records.
+    /// Finds room for the records and stacks.
     pub fn map_records(&mut self, file: &impl AsFd) -> Result<(), Errno> {
-        self.records = Some(map(file, size(self.room), RECORDS_AT)?);
+        self.records = Some(map(file, size(self.room, self.stacks), RECORDS_AT)?);
         Ok(())
     }
 
@@ -268,6 +301,18 @@ impl Shared {
         }
     }
 
+    /// Lets something be done with the place of a stack; nothing where there is no room for so many. One at a time, and only
+    /// the child's while it lives: the tool asks when it is dead.
+    pub fn stack<T>(&self, number: u64, with: impl FnOnce(&mut Copied) -> T) -> Option<T> {
+        let records = self.records.filter(|_| number < u64::from(self.stacks))?;
+        let offset = stacks_at(self.room) + number as usize * size_of::<Copied>();
+        // SAFETY: see below.
+        let place: *mut Copied = unsafe { records.as_ptr().cast::<u8>().add(offset).cast() };
+        // SAFETY: `number` is below `stacks`, for which `size` has made room behind the records, at a multiple of their
+        // alignment; any bytes are a `Copied`. `Shared` is not `Sync`, and one process asks at a time.
+        Some(with(unsafe { &mut *place }))
+    }
+
     /// The records of a child that is dead.
     pub fn records(&self) -> Vec<Record> {
         let written = self.state().written.load(Ordering::Acquire);
@@ -281,15 +326,21 @@ impl Drop for Shared {
         // SAFETY: mapped by `map` with these lengths, and nothing borrowed from it outlives `self`.
         unsafe {
             let _ = munmap(self.head.cast(), HEAD_BYTES.get());
-            let _ = self.records.map(|records| munmap(records.cast(), size(self.room).get()));
+            let _ = self.records.map(|records| munmap(records.cast(), size(self.room, self.stacks).get()));
         }
     }
 }
 
 const HEAD_BYTES: NonZeroUsize = NonZeroUsize::new(size_of::<Head>()).unwrap();
 
-fn size(room: u32) -> NonZeroUsize {
-    NonZeroUsize::new(room as usize * size_of::<Record>()).unwrap_or(NonZeroUsize::MIN)
+/// Where the stacks begin, behind the records.
+const fn stacks_at(room: u32) -> usize {
+    (room as usize * size_of::<Record>()).next_multiple_of(align_of::<Copied>())
+}
+
+fn size(room: u32, stacks: u32) -> NonZeroUsize {
+    let bytes = stacks_at(room) + stacks as usize * size_of::<Copied>();
+    NonZeroUsize::new(bytes).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn map<T>(file: &impl AsFd, bytes: NonZeroUsize, at: usize) -> Result<NonNull<T>, Errno> {
@@ -306,7 +357,33 @@ mod tests {
     use super::*;
 
     fn orders(room: u32) -> Orders {
-        Orders { pid: 7, parent: 8, start_time_ticks: 9, limit_ns: 10, max_stops: 11, choice: 0, room }
+        Orders {
+            pid: 7,
+            parent: 8,
+            start_time_ticks: 9,
+            limit_ns: 10,
+            max_stops: 11,
+            choice: 0,
+            room,
+            stacks: 2,
+            unused: 0,
+        }
+    }
+
+    #[test]
+    fn each_stack_has_a_place_of_its_own() {
+        let (tool, file) = Shared::create(orders(3)).unwrap();
+        let child = Shared::open(&file).unwrap();
+        for number in 0..2 {
+            let wrote = child.stack(number, |copied| {
+                copied.length = number + 1;
+                copied.bytes.fill(number as u8 + 1);
+            });
+            assert_eq!(wrote, Some(()));
+        }
+        let seen = |number| tool.stack(number, |copied| (copied.length, copied.bytes[STACK_BYTES - 1]));
+        assert_eq!([seen(0), seen(1), seen(2)], [Some((1, 1)), Some((2, 2)), None]);
+        assert_eq!(tool.records().len(), 0);
     }
 
     #[test]

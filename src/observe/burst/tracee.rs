@@ -10,6 +10,8 @@ use std::mem::{MaybeUninit, zeroed};
 use nix::errno::Errno;
 use nix::libc;
 
+use crate::observe::registers::{self, MOST_WORDS};
+
 /// The only options: how stops of calls are told from signals, new threads, new programs.
 const OPTIONS: libc::c_int =
     libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC;
@@ -70,32 +72,17 @@ impl Held {
     /// The call that this stop has ended with `EINTR`, which the program will get to see; none if it goes on or there was
     /// none.
     pub fn interrupted(&self) -> Option<i64> {
-        let (number, result) = self.registers()?;
-        (number >= 0 && result == -i64::from(libc::EINTR)).then_some(number)
+        interrupted(&self.registers()?)
     }
 
-    /// Number and result of the call that the thread is on its way out of; the number is negative where it is in none.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    fn registers(&self) -> Option<(i64, i64)> {
+    /// The general registers, in the order of [`crate::observe::registers`].
+    pub fn registers(&self) -> Option<[u64; MOST_WORDS]> {
         const GENERAL: usize = 1; // NT_PRSTATUS
-        let mut registers = MaybeUninit::<libc::user_regs_struct>::zeroed();
-        let mut place = libc::iovec {
-            iov_base: registers.as_mut_ptr().cast(),
-            iov_len: size_of::<libc::user_regs_struct>(),
-        };
-        // SAFETY: the kernel writes at most as many bytes as the vector says, and they are those of the structure.
+        let mut words = [0; MOST_WORDS];
+        let mut place = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: size_of_val(&words) };
+        // SAFETY: the kernel writes at most as many bytes as the vector says, and any are words.
         let result = unsafe { libc::ptrace(libc::PTRACE_GETREGSET as _, self.tid, GENERAL, &raw mut place) };
-        // SAFETY: all-zero registers are valid ones, and the kernel has written whole ones over them.
-        let registers = (result == 0).then(|| unsafe { registers.assume_init() })?;
-        #[cfg(target_arch = "x86_64")]
-        return Some((registers.orig_rax as i64, registers.rax as i64));
-        #[cfg(target_arch = "aarch64")]
-        return Some((registers.regs[8] as i64, registers.regs[0] as i64));
-    }
-
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    fn registers(&self) -> Option<(i64, i64)> {
-        None
+        (result == 0).then_some(words)
     }
 
     /// What the stop of a call is about.
@@ -113,6 +100,15 @@ impl Held {
         Errno::result(result)?;
         Ok(Call::decode(&bytes))
     }
+}
+
+/// The call that ends with `EINTR`, by the registers of who is on its way out of it; its number is negative where it is in
+/// none.
+pub fn interrupted(words: &[u64]) -> Option<i64> {
+    let order = registers::here()?;
+    let word = |at: usize| words.get(at).map(|word| *word as i64);
+    let (number, result) = (word(order.call)?, word(order.result)?);
+    (number >= 0 && result == -i64::from(libc::EINTR)).then_some(number)
 }
 
 /// What the stop of a call is about.
@@ -280,6 +276,19 @@ mod tests {
         assert_eq!(kind(event(libc::PTRACE_EVENT_STOP)), "asked");
         assert_eq!(kind(event(libc::PTRACE_EVENT_EXEC)), "exec");
         assert_eq!(kind(event(libc::PTRACE_EVENT_CLONE)), "other");
+    }
+
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn who_gets_eintr_is_told_by_registers() {
+        let order = registers::here().unwrap();
+        let of = |number: i64, result: i64| {
+            let mut words = [7; MOST_WORDS];
+            (words[order.call], words[order.result]) = (number as u64, result as u64);
+            interrupted(&words)
+        };
+        assert_eq!(of(232, -4), Some(232));
+        assert_eq!((of(232, -514), of(-1, -4)), (None, None));
     }
 
     #[test]
