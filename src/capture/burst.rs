@@ -90,9 +90,13 @@ impl Burst {
         };
         let let_go = || self.letting_go_ns.is_some_and(|at_ns| last.at_ns >= at_ns);
         match last.what {
-            What::Ended | What::JobControl(_) => false,
-            // Of events without a stop.
-            What::Within { .. } | What::OffCpu | What::OnCpu | What::Lost(_) => false,
+            // It is over, or is not held at all.
+            What::Ended
+            | What::JobControl(_)
+            | What::Within { .. }
+            | What::OffCpu
+            | What::OnCpu
+            | What::Lost(_) => false,
             What::Enter { .. } => last.resumed_ns.is_none(),
             What::Leave { .. } | What::Signal(_) | What::Held(_) | What::Other => {
                 last.resumed_ns.is_none() || !let_go()

@@ -108,17 +108,11 @@ impl<'m> Cache<'m> {
     }
 
     fn within(&mut self, page: u64, offset: usize, into: &mut [u8]) -> Result<(), ReadError> {
-        let place = if self.last.0 == page {
-            self.last.1
-        } else {
-            match self.places.get(&page).copied().map_or_else(|| self.fill(page), Ok) {
-                Ok(place) => place,
-                // A mapping need not end where a page does: not that of a committed image of memory.
-                Err(_) => {
-                    self.copied += into.len() as u64;
-                    return self.memory.read(page * PAGE + offset as u64, into);
-                }
-            }
+        let known = if self.last.0 == page { Some(self.last.1) } else { self.places.get(&page).copied() };
+        let Some(place) = known.or_else(|| self.fill(page)) else {
+            // A mapping need not end where a page does: not that of a committed image of memory.
+            self.copied += into.len() as u64;
+            return self.memory.read(page * PAGE + offset as u64, into);
         };
         if let Some((_, used)) = self.held.get_mut(place) {
             *used = true;
@@ -130,14 +124,14 @@ impl<'m> Cache<'m> {
     }
 
     /// Reads a page, and as many from it on as there are known ones before it.
-    fn fill(&mut self, page: u64) -> Result<usize, ReadError> {
+    fn fill(&mut self, page: u64) -> Option<usize> {
         let known = |page: Option<u64>| page.is_some_and(|page| self.places.contains_key(&page));
         let before = (1..=self.ahead as u64).take_while(|back| known(page.checked_sub(*back))).count();
         let new = (1..before.max(1) as u64).take_while(|on| !known(page.checked_add(*on))).count();
         for count in [new + 1, 1] {
             let place = self.room(count);
             let bytes = place * PAGE_BYTES..(place + count) * PAGE_BYTES;
-            let room = self.bytes.get_mut(bytes).ok_or(ReadError::Unmapped)?;
+            let room = self.bytes.get_mut(bytes)?;
             if self.memory.read(page * PAGE, room).is_err() {
                 continue;
             }
@@ -147,9 +141,9 @@ impl<'m> Cache<'m> {
                 *held = (number, false);
                 self.places.insert(number, at);
             }
-            return Ok(place);
+            return Some(place);
         }
-        Err(ReadError::Unmapped)
+        None
     }
 
     /// So many places side by side, empty: new ones as long as there may be more, then those of pages that were not used

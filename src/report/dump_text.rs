@@ -76,10 +76,8 @@ fn at_one_place(threads: &[DumpThread]) -> Vec<Vec<&DumpThread>> {
     let mut known: HashMap<*const DumpFrame, usize> = HashMap::new();
     for thread in threads {
         let shared = thread.native.is_none() && !thread.frames.is_empty();
-        let place = match shared {
-            true => *known.entry(thread.frames.as_ptr()).or_insert(groups.len()),
-            false => groups.len(),
-        };
+        let alone = groups.len();
+        let place = if shared { *known.entry(thread.frames.as_ptr()).or_insert(alone) } else { alone };
         match groups.get_mut(place) {
             Some(group) => group.push(thread),
             None => groups.push(vec![thread]),

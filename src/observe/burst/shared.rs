@@ -373,7 +373,8 @@ mod tests {
     #[test]
     fn each_stack_has_a_place_of_its_own() {
         let (tool, file) = Shared::create(orders(3)).unwrap();
-        let child = Shared::open(&file).unwrap();
+        let mut child = Shared::open(&file).unwrap();
+        child.map_records(&file).unwrap();
         for number in 0..2 {
             let wrote = child.stack(number, |copied| {
                 copied.length = number + 1;
