@@ -256,7 +256,15 @@ impl<'v, 'a> Reader<'v, 'a> {
             Wait::Accept => on(Activity::OwnPoller),
             Wait::Recv | Wait::Read | Wait::Send | Wait::Write | Wait::Connect => {
                 let reading = matches!(wait, Wait::Recv | Wait::Read);
-                self.on_descriptor(stack, fd, reading, at_ns)
+                match self.on_descriptor(stack, fd, reading, at_ns) {
+                    // The call was read first, and the state when the storage had answered.
+                    Meaning { activity: Activity::Unknown, .. }
+                        if sample.state == Some('R') && self.is_file(fd) =>
+                    {
+                        on(Activity::Disk)
+                    }
+                    meaning => meaning,
+                }
             }
             Wait::FileName | Wait::Signal | Wait::AsyncIo | Wait::Ipc | Wait::Yield | Wait::Restart => {
                 self.otherwise(sample)
@@ -267,6 +275,11 @@ impl<'v, 'a> Reader<'v, 'a> {
     /// A loop whose callbacks leave no Python frames (none is known here) would be misread; the loop's class tells.
     const fn python_cannot_tell(&self) -> bool {
         self.process.facts.python.is_none()
+    }
+
+    /// Whether a descriptor is a file with a name, and no device.
+    fn is_file(&self, fd: i32) -> bool {
+        self.process.link(fd).is_some_and(|link| link.starts_with('/') && !link.starts_with("/dev/"))
     }
 
     fn in_runtime(&self, address: u64) -> bool {

@@ -147,6 +147,16 @@ pub const SOCKET_WAITS: &[Row] = &[
     ("tornado/iostream.py", &[]),
 ];
 
+/// Frames that read the body of a request, which a client has announced and has still to send.
+pub const BODY_READS: &[Row] = &[
+    ("gunicorn/http/body.py", &[]),
+    ("eventlet/wsgi.py", &["read", "_do_read", "_chunked_read"]),
+    ("gevent/pywsgi.py", &["_do_read", "_chunked_read", "__read_chunk_length"]),
+];
+
+/// Parts of the names of unix sockets that are told and never answer: logs and statistics.
+pub const TOLD_ONLY: &[&str] = &["/dev/log", "/dev-log", "/systemd/", "/syslog", "dsd.socket", "statsd"];
+
 /// Frames of a wait that ends at a time.
 pub const TIMED_WAITS: &[Row] = &[
     ("gevent/hub.py", &["sleep"]),
@@ -220,8 +230,7 @@ pub const SERVICES: &[(u16, &str)] = &[
 ];
 
 /// Parts of a path by which a library is told from an application.
-pub const LIBRARY_PATHS: &[&str] =
-    &["/site-packages/", "/dist-packages/", "/lib/python", "<frozen ", "<string>"];
+pub const LIBRARY_PATHS: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python"];
 
 /// Whether a file and a plain function name are in a table.
 #[must_use]

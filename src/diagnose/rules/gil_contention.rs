@@ -94,8 +94,15 @@ fn holder(case: &Case<'_, '_>, tid: i32) -> Culprit {
     culprit(&path).map_or_else(|| thread.clone(), |frame| thread.clone().at(frame))
 }
 
-/// What most of the computing slots compute.
+/// What most of the computing slots compute; or the threads beside a loop, which itself only waits for them.
 fn busiest_function(case: &Case<'_, '_>) -> Option<Culprit> {
-    let stacks = case.features.stacks_of(|m| matches!(m.activity, Activity::Runnable | Activity::Gil));
+    let f = &case.features;
+    let seen = if f.slots.capacity > 0 { &f.stacks } else { &f.beside };
+    let computes = |activity| matches!(activity, Activity::Runnable | Activity::Gil);
+    let stacks: Vec<_> = seen
+        .iter()
+        .filter(|s| computes(s.meaning.activity))
+        .filter_map(|s| Some((s.stack?, s.count)))
+        .collect();
     culprit(&common_path(&stacks, 0.6)).map(Culprit::function)
 }
