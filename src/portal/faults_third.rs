@@ -158,7 +158,6 @@ pub const THIRD: &[Fault] = &[
     third("third_cpu_objects", "cpu_python", "a model of many objects and its collector", &[("tornado", ON)]),
     third("third_cpu_await", "cpu_python", "a handler that awaits what is there already", &[("asyncio", ON)]),
     third("third_cpu_eagain", "cpu_python", "a socket asked for data without a pause", &[("sync", ON)]),
-    third("third_cpu_select0", "cpu_python", "select() without a timeout in a greenlet", &[("gevent", ON)]),
     Fault {
         requests: 8,
         ..third(
@@ -187,6 +186,16 @@ pub const THIRD: &[Fault] = &[
         )
     },
     spin("third_spin_eventfd", "an eventfd that is never read", &[("asyncio", "hot_spin")]),
+    Fault {
+        subcause: "",
+        family: "spin_sleep0",
+        background: false,
+        ..spin(
+            "third_spin_select0",
+            "a request that asks select() without a pause",
+            &[("gevent", "hot_spin")],
+        )
+    },
     spin("third_spin_timerfd", "a timer of the kernel that is never read", &[("gevent", "hot_spin")]),
     spin("third_spin_inotify", "news of a folder that nobody reads", &[("uvicorn", "hot_spin")]),
     Fault {

@@ -2,11 +2,13 @@
 //! a child process, a file lock, a locked database file or a full log pipe.
 //!
 //! **Necessary (loop):** half of the time asleep elsewhere ([`BLOCKED_SLEEP`]), and either no turn for a second or
-//! sleeps of at least 0.1 s. **Necessary (slots):** half of the slots' time, and no free slot left that answers.
+//! sleeps of at least 0.1 s. **Necessary (slots):** half of the slots' time, those asleep on a lock that one of them holds
+//! counted in, and no free slot left that answers.
 //! **Nearest neighbours:** `idle` (the same system call, but on the loop's own epoll set and called by the loop),
 //! `waiting_upstream` (slots that wait for a backend by design), `gil_contention`.
 //! **Advice:** by subcause: a cooperative driver, timeouts, another worker class.
 
+use super::locks::{behind_words, holder};
 use super::{Assessment, Case, Condition, percent, seconds};
 use crate::diagnose::activity::{Activity, Other, other_end};
 use crate::diagnose::below::{asks_name_server, below, words as below_words};
@@ -54,11 +56,12 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let mut a = Assessment::new(Code::LoopBlockedOffCpu);
     a.subcause = worst.and_then(Activity::subcause).map(str::to_owned);
     if slots {
-        let held = share * part(f.slots.seen, f.slots.capacity);
+        let behind = holder(f).filter(|h| Some(h.activity) == worst).map_or(0.0, |h| h.behind);
+        let held = share * part(f.slots.seen, f.slots.capacity) + behind;
         a = a
             .need(Condition::at_least(
                 "proc.syscall",
-                format!("{} of its slots' time is spent {words}", percent(held)),
+                format!("{} of its slots' time is spent {words}{}", percent(held), behind_words(behind)),
                 held,
                 SLOTS_HELD,
             ))

@@ -9,6 +9,7 @@
 //! flight), `stalled_in_process` (no backend asked), and each other: the port says which side a socket is on.
 //! **Advice:** timeouts, pool sizes, more threads, a buffering proxy.
 
+use super::locks::{behind_words, holder};
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
@@ -71,17 +72,18 @@ pub fn upstream(case: &Case<'_, '_>) -> Option<Assessment> {
 
 fn upstream_slots(case: &Case<'_, '_>) -> Assessment {
     let f = &case.features;
-    let held = f.slots.held(Activity::Upstream) + f.slots.held(Activity::Dns);
     let is_upstream = |a| matches!(a, Activity::Upstream | Activity::Dns);
+    let behind = holder(f).filter(|h| is_upstream(h.activity)).map_or(0.0, |h| h.behind);
+    let held = f.slots.held(Activity::Upstream) + f.slots.held(Activity::Dns) + behind;
     let mut a = Assessment::new(Code::WaitingUpstream)
         .need(Condition::at_least(
             "proc.syscall",
-            format!("{} of its slots' time is spent on backends", percent(held)),
+            format!("{} of its slots' time is spent on backends{}", percent(held), behind_words(behind)),
             held,
             SLOTS_HELD,
         ))
         .need(no_room(f));
-    let dns = f.slots.held(Activity::Dns) * 2.0 > held;
+    let dns = f.slots.held(Activity::Dns) > f.slots.held(Activity::Upstream);
     a.subcause = Some(if dns { "dns" } else { "upstream" }.into());
     let path = common_path(&f.stacks_of(|m| is_upstream(m.activity)), 0.6);
     let fd = f.stacks.iter().filter(|s| is_upstream(s.meaning.activity)).find_map(|s| s.meaning.fd);
