@@ -12,6 +12,7 @@ pub mod dump;
 mod dump_native;
 mod dump_threads;
 pub mod live;
+pub mod lowered;
 pub mod mask;
 pub mod model;
 pub mod private_file;
