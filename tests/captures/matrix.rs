@@ -15,7 +15,8 @@ fn the_goals_hold_on_the_kept_matrix() {
     let json: Value = serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
     let runs = json["runs"].as_array().unwrap();
-    assert!(runs.len() >= 160, "{} runs", runs.len());
+    assert!(runs.len() >= 238, "{} runs", runs.len());
+    assert_eq!(json["sets"].as_array().unwrap().len(), 3, "{:#}", json["sets"]);
     let goals = json["goals"].as_array().unwrap();
     let name = |goal: &Value| goal["id"].as_str().unwrap().to_owned();
     let failed: Vec<&Value> =
