@@ -160,6 +160,7 @@ impl<'v, 'a> Features<'v, 'a> {
             counts.1 += u64::from(told.is_some());
         };
         let class = process.facts.worker_class;
+        let pooled = class == Some(WorkerClass::Gthread) && process.facts.python.is_none();
         for tid in process.samples.keys().copied() {
             let mut tally = tally(process, tid, span);
             let mut slot_samples = 0;
@@ -168,7 +169,9 @@ impl<'v, 'a> Features<'v, 'a> {
                 let meaning = reader.meaning(sample.value, sample.at_ns);
                 let stack = reader.stack(sample.value);
                 let place = stack.map(|s| s.place);
-                slot_samples += u64::from(matches!(place, Some(Place::BusySlot | Place::FreeSlot)));
+                // Where no stack is read, whatever runs beside the thread that accepts is taken for its pool.
+                let unread = pooled && place.is_none() && tid != loop_tid;
+                slot_samples += u64::from(unread || matches!(place, Some(Place::BusySlot | Place::FreeSlot)));
                 *tally.samples.entry(meaning.activity).or_default() += 1;
                 if sample.value.holds_gil == Some(true) {
                     *gil_holders.entry(tid).or_default() += 1;

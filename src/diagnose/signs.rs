@@ -72,8 +72,9 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
         let until = if at < view.window.start_ns as i64 { view.window.start_ns } else { view.window.end_ns };
         signs.push(due.min(until as i64));
     }
-    let quick_beat =
-        server.kind == ServerKind::Gunicorn && cadence_ns == 1_000_000_000 && !process.beats.is_empty();
+    // A sync worker beats at every request, too: one that computes and does not beat is in one of them.
+    let often = cadence_ns == 1_000_000_000 || process.facts.worker_class == Some(WorkerClass::Sync);
+    let quick_beat = server.kind == ServerKind::Gunicorn && often && !process.beats.is_empty();
     let known = quick_beat || stacks > 0 || !process.loop_clock.is_empty();
     signs.sort_unstable();
     signs.dedup();

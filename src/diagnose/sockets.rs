@@ -133,6 +133,16 @@ fn asks(socket: &Socket) -> bool {
     }
 }
 
+/// A descriptor by which a process has asked a backend that is silent, as last seen.
+#[must_use]
+pub fn asked(view: &View<'_>, process: &ProcessView<'_>) -> Option<i32> {
+    let silent = |inode: u64| {
+        view.socket_of.get(&inode).is_some_and(|s| asks(s) && !view.is_client(s) && unanswered(s))
+    };
+    let open = process.inode_of.iter().filter(|(_, inode)| silent(**inode));
+    open.map(|(fd, _)| *fd).min()
+}
+
 /// Whether the other end has spoken just now.
 fn spoke(socket: &Socket) -> bool {
     socket.tcp.as_ref().is_some_and(|t| t.bytes_received > 0 && t.last_data_recv_ms < RECENT_MS)

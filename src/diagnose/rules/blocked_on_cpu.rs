@@ -20,7 +20,7 @@ use crate::diagnose::features::Features;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, COLLECTING, COMPUTING_DEMAND, FEWEST_SAMPLES, INSIDE_ONE_CALL, SAME_PLACE,
+    BLOCKED_GAP_NS, COLLECTING, COMPUTING_DEMAND, FEWEST_SAMPLES, INSIDE_ONE_CALL, NOT_POLLING, SAME_PLACE,
 };
 
 /// Judges a case.
@@ -53,7 +53,9 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             BLOCKED_GAP_NS as f64 / 1e9,
         )
     } else {
-        Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
+        not_polling(f).unwrap_or_else(|| {
+            Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
+        })
     });
     let stacks = f.stacks_of(|m| m.activity == Activity::Runnable);
     let path = common_path(
@@ -82,7 +84,11 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
                     !path.is_empty(),
                 ));
         }
-        // Without stacks a computation cannot be told from a spin.
+        // Without stacks a spin is told by what it does meanwhile: it turns, or it asks its poller.
+        None if f.gaps.known || not_polling(f).is_some() => {
+            let words = "no stack could be read; a loop that spins would have turned";
+            a = a.need(Condition::holds("loop.signs", words.into(), true)).cap(0.75);
+        }
         None => a = a.need(Condition::unseen("memory.stack", "no stack could be read".into())),
     }
     let told = subcause(f);
@@ -125,6 +131,17 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         ));
     }
     Some(a.unless("an answer sent or a loop turn within the window: saturated_productive"))
+}
+
+/// Where nothing tells of turns: a loop that serves nobody and spends no time in the kernel does not ask its poller.
+fn not_polling(f: &Features<'_, '_>) -> Option<Condition> {
+    let share = f.system_share.filter(|share| *share < NOT_POLLING)?;
+    let alone = f.traffic.readings > 1 && f.traffic.events == 0;
+    let observed = format!(
+        "it serves nobody, and {} of its processor time is in the kernel: it asks no poller",
+        percent(share)
+    );
+    alone.then(|| Condition::below("proc.stat", observed, share, NOT_POLLING))
 }
 
 /// What the sub-cause rests on.

@@ -18,11 +18,13 @@ use crate::diagnose::thresholds::{GIL_BUSY, GIL_SHARE};
 #[must_use]
 pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
-    let python = f.process.facts.python.as_ref()?;
-    if python.runtime_end <= python.runtime_start {
-        return None;
-    }
     let slots = f.slots.capacity > 0;
+    match &f.process.facts.python {
+        Some(python) if python.runtime_end <= python.runtime_start => return None,
+        // Whose lock it is was not read; a pool's threads tell by how they wait.
+        None if !slots => return None,
+        _ => {}
+    }
     let tally = f.judged();
     let share = if slots {
         // Free slots do not wait for anything: only the busy part counts.
@@ -49,6 +51,9 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             f.process_on_cpu,
             GIL_BUSY,
         ));
+    if f.process.facts.python.is_none() {
+        a = a.cap(0.65);
+    }
     let held: u64 = f.gil_holders.values().sum();
     let top = f.gil_holders.iter().max_by_key(|(tid, n)| (**n, std::cmp::Reverse(**tid)));
     let other = top.filter(|(tid, n)| {

@@ -23,8 +23,8 @@ use crate::diagnose::known;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, Stack, common_path, culprit, is_application};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, FEWEST_SAMPLES, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS,
-    LOOP_CODE_UNASKED, SAME_PLACE, UNDRAINED, UNDRAINED_ANSWERS,
+    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, FEWEST_SAMPLES, KERNEL_PER_REQUEST_NS, LOOP_CODE,
+    LOOP_CODE_PER_REQUEST_NS, LOOP_CODE_UNASKED, POLLING, SAME_PLACE, UNDRAINED, UNDRAINED_ANSWERS,
 };
 
 const POLLIN: i16 = 0x1;
@@ -67,18 +67,28 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             })
             .need(fruitless(f, share, undrained.as_ref()));
     } else {
-        // Without stacks only a descriptor that is never drained tells a spin from a computation.
+        // Without stacks a descriptor that is never drained tells a spin from a computation, or that it asks its poller for
+        // nobody, or that it turns for nobody.
         a = a.need(match &undrained {
             Some(fd) => fd_condition(case, fd),
-            None => Condition::unseen("poll", "no stacks, and no descriptor was seen to stay ready".into()),
+            // A worker without a loop does in the kernel what its requests do.
+            None => polling(f).filter(|_| f.slots.capacity == 0).unwrap_or_else(|| {
+                let words = "no stacks, and no descriptor was seen to stay ready";
+                if f.gaps.known && f.slots.capacity == 0 && nobody_served(f) {
+                    Condition::holds("sockets", format!("{words}; it turns, and serves nobody"), true)
+                } else {
+                    Condition::unseen("poll", words.into())
+                }
+            }),
         });
+        a = a.cap(0.7);
     }
     if let Some(system) = f.system_share {
         a = a.note(Condition::at_least(
             "proc.stat",
             format!("{} of its processor time is in the kernel", percent(system)),
             system,
-            0.2,
+            POLLING,
         ));
     }
     Some(explain(case, a, undrained))
@@ -241,6 +251,13 @@ fn turning(f: &Features<'_, '_>, undrained: bool, closed: Option<&EpollEntry>) -
             LOOP_CODE,
         );
     }
+    if !f.gaps.known
+        && f.stacked() == 0
+        && f.slots.capacity == 0
+        && let Some(polls) = polling(f)
+    {
+        return polls;
+    }
     if !f.gaps.known && !undrained {
         return Condition::unseen("heartbeat", "whether the loop turns could not be seen".into());
     }
@@ -261,6 +278,25 @@ fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
     runnable.filter_map(|s| Some((s.stack?, s.count))).fold((0, 0), |(turns, all), (stack, n)| {
         let turn = stack.place == Place::Loop || stack.innermost_in(known::YIELDS);
         (turns + if turn { n } else { 0 }, all + n)
+    })
+}
+
+/// Time in the kernel that no request accounts for: what a loop does there is to ask its poller.
+fn polling(f: &Features<'_, '_>) -> Option<Condition> {
+    let share = f.system_share.filter(|share| *share >= POLLING)?;
+    let requests = f.traffic.events as f64 + f.traffic.bytes as f64 / BYTES_PER_REQUEST;
+    let each = share * f.main.on_cpu() * f.main.span_ns as f64 / requests.max(1.0);
+    (each >= KERNEL_PER_REQUEST_NS).then(|| {
+        Condition::at_least(
+            "proc.stat",
+            format!(
+                "{} of its processor time is in the kernel: {} for each sign of service",
+                percent(share),
+                seconds(each as u64)
+            ),
+            share,
+            POLLING,
+        )
     })
 }
 
