@@ -281,7 +281,7 @@ impl<'v, 'a> Reader<'v, 'a> {
                 Some(activity) => just(activity),
                 None if wait == Wait::Select && args[0] == 0 => just(Activity::Sleep),
                 None if wait == Wait::Poll && args[1] == 0 => just(Activity::Sleep),
-                None if sample.fds.is_empty() && self.python_cannot_tell() => self.polled_unseen(),
+                None if sample.fds.is_empty() && self.python_cannot_tell() => self.polled_unseen(at_ns),
                 None => self.polled(stack, &sample.fds, at_ns),
             },
             Wait::Sleep => just(free.unwrap_or_else(|| self.sleep_kind(stack, args))),
@@ -327,11 +327,11 @@ impl<'v, 'a> Reader<'v, 'a> {
 
     /// What is polled is listed in memory. Where that is not read, a backend that was asked and is silent is the one; a loop
     /// that asks `epoll` polls nothing else for itself, and one that does not waits for its listener.
-    fn polled_unseen(&self) -> Meaning {
+    fn polled_unseen(&self, at_ns: u64) -> Meaning {
         let loop_polls =
             !matches!(self.process.facts.loop_kind, LoopKind::Libev | LoopKind::Libuv | LoopKind::Asyncio);
         match self.asked {
-            Some(fd) => Meaning { activity: Activity::Upstream, fd: Some(fd) },
+            Some(fd) => self.on_descriptor(None, fd, true, at_ns),
             None if loop_polls => Meaning { activity: Activity::OwnPoller, fd: None },
             None => Meaning { activity: Activity::Unknown, fd: None },
         }
@@ -385,7 +385,10 @@ impl<'v, 'a> Reader<'v, 'a> {
             }
             Other::Backend(_) => Activity::Upstream,
             Other::Pipe if !reading => Activity::LogPipe,
-            Other::Pipe if Self::by_stack(stack).is_some() => Activity::Subprocess,
+            // Without stacks nobody else is known to write into it.
+            Other::Pipe if Self::by_stack(stack).is_some() || self.python_cannot_tell() => {
+                Activity::Subprocess
+            }
             Other::Pipe | Other::Epoll | Other::Unknown => Self::by_stack(stack).unwrap_or(Activity::Unknown),
             Other::File => Activity::Unknown,
         };

@@ -15,6 +15,9 @@ use crate::capture::model::{Socket, SocketFamily, SocketState};
 /// A backend that spoke no longer ago than this is answering.
 const RECENT_MS: u32 = 1_000;
 
+/// Port of name servers.
+const DNS: u16 = 53;
+
 /// What went over a process's sockets.
 #[derive(Debug, Clone, Default)]
 pub struct Traffic {
@@ -136,11 +139,12 @@ fn asks(socket: &Socket) -> bool {
 /// A descriptor by which a process has asked a backend that is silent, as last seen.
 #[must_use]
 pub fn asked(view: &View<'_>, process: &ProcessView<'_>) -> Option<i32> {
-    let silent = |inode: u64| {
-        view.socket_of.get(&inode).is_some_and(|s| asks(s) && !view.is_client(s) && unanswered(s))
+    let silent = |s: &Socket| {
+        let name_server = s.family == SocketFamily::Udp && s.remote_port == DNS;
+        name_server || asks(s) && !view.is_client(s) && unanswered(s)
     };
-    let open = process.inode_of.iter().filter(|(_, inode)| silent(**inode));
-    open.map(|(fd, _)| *fd).min()
+    let open = process.inode_of.iter();
+    open.filter(|(_, inode)| view.socket_of.get(*inode).is_some_and(|s| silent(s))).map(|(fd, _)| *fd).min()
 }
 
 /// Whether the other end has spoken just now.

@@ -10,6 +10,7 @@
 
 use super::locks::{behind_words, holder};
 use super::{Assessment, Case, Condition, percent, seconds};
+use crate::capture::model::{Doing, ThreadSample};
 use crate::diagnose::activity::{Activity, Other, other_end};
 use crate::diagnose::below::{asks_name_server, below, words as below_words};
 use crate::diagnose::budget::part;
@@ -17,6 +18,7 @@ use crate::diagnose::culprit::{describe_fd, peer, with_service};
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{BLOCKED_GAP_NS, BLOCKED_SLEEP, BLOCKING_SLEEP_NS, SAME_PLACE, SLOTS_HELD};
+use crate::diagnose::view::At;
 
 /// Sleeps that block a loop.
 const BLOCKS_LOOP: &[Activity] = &[
@@ -116,7 +118,15 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
 }
 
 fn unknown_in_callbacks(case: &Case<'_, '_>) -> u64 {
-    let asleep = case.features.stacks.iter().filter(|s| s.meaning.activity == Activity::Unknown);
+    let f = &case.features;
+    let facts = f.process.facts;
+    // Without stacks every sleep of a worker's loop whose call is known, and is not its poller, is somebody else's.
+    if facts.python.is_none() && facts.worker_class.is_some() && f.stacked() == 0 {
+        let called = |s: &&At<&ThreadSample>| matches!(s.value.doing, Doing::Syscall(..));
+        let calls = f.process.samples_in(facts.loop_tid, f.span).filter(called).count() as u64;
+        return if calls >= f.main.asleep() { f.main.count(Activity::Unknown) } else { 0 };
+    }
+    let asleep = f.stacks.iter().filter(|s| s.meaning.activity == Activity::Unknown);
     asleep.filter(|s| s.stack.is_some_and(|s| s.place == Place::Callback)).map(|s| s.count).sum()
 }
 
