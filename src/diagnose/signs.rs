@@ -10,6 +10,9 @@ use super::stack::Place;
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{ServerKind, WorkerClass};
 
+/// Intervals of the sampling clock between two samples from which the tool has looked away.
+const LOOKED_AWAY_INTERVALS: i64 = 10;
+
 /// Times in which a loop was not seen to turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gaps {
@@ -78,7 +81,16 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
     let known = quick_beat || stacks > 0 || !process.loop_clock.is_empty();
     signs.sort_unstable();
     signs.dedup();
-    measure(&signs, view.window, span, known)
+    measure(&signs, &unwatched(process, view.capture.header.rate_hz), view.window, span, known)
+}
+
+/// Times in which nobody looked: the tool itself may get no processor on a machine that has none to give. What a loop did
+/// then is not known, and no silence.
+fn unwatched(process: &ProcessView<'_>, rate_hz: u32) -> Vec<(i64, i64)> {
+    let away_ns = LOOKED_AWAY_INTERVALS * 1_000_000_000 / i64::from(rate_hz.max(1));
+    let samples = process.samples.get(&process.facts.loop_tid).map_or(&[][..], Vec::as_slice);
+    let between = samples.windows(2).map(|w| (w[0].at_ns as i64, w[1].at_ns as i64));
+    between.filter(|(from, to)| to - from >= away_ns).collect()
 }
 
 /// When the process last sent to any client, and when it accepted.
@@ -115,7 +127,7 @@ fn answers(view: &View<'_>, process: &ProcessView<'_>) -> Vec<i64> {
     signs
 }
 
-fn measure(signs: &[i64], window: Span, span: Span, known: bool) -> Gaps {
+fn measure(signs: &[i64], unwatched: &[(i64, i64)], window: Span, span: Span, known: bool) -> Gaps {
     let (start, end) = (span.start_ns as i64, span.end_ns as i64);
     let window_start = window.start_ns as i64;
     // Without an earlier sign the window's start bounds the first gap: it was at least that long.
@@ -128,7 +140,10 @@ fn measure(signs: &[i64], window: Span, span: Span, known: bool) -> Gaps {
     let mut touching: Vec<u64> = edges
         .windows(2)
         .filter(|w| w[1] > start && w[0] < end)
-        .map(|w| (w[1] - w[0]).max(0) as u64)
+        .map(|w| {
+            let away = |(from, to): &(i64, i64)| (w[1].min(*to) - w[0].max(*from)).max(0);
+            (w[1] - w[0] - unwatched.iter().map(away).sum::<i64>()).max(0) as u64
+        })
         .collect();
     touching.sort_unstable();
     let last = signs.iter().rev().find(|s| **s <= end);
@@ -150,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_beat_before_the_window_begins_the_gap() {
-        let gaps = measure(&[-5 * S], WINDOW, WINDOW.split(3)[0], true);
+        let gaps = measure(&[-5 * S], &[], WINDOW, WINDOW.split(3)[0], true);
         assert_eq!(gaps.longest_ns, 8_000_000_000);
     }
 
@@ -158,13 +173,22 @@ mod tests {
     fn a_gap_across_sub_windows_counts_in_full_in_each() {
         let signs = [S / 2, 5 * S / 2];
         for span in WINDOW.split(3) {
-            assert_eq!(measure(&signs, WINDOW, span, true).longest_ns, 2_000_000_000);
+            assert_eq!(measure(&signs, &[], WINDOW, span, true).longest_ns, 2_000_000_000);
         }
     }
 
     #[test]
     fn without_signs_the_window_is_the_bound() {
-        assert_eq!(measure(&[], WINDOW, WINDOW, true).longest_ns, 3_000_000_000);
+        assert_eq!(measure(&[], &[], WINDOW, WINDOW, true).longest_ns, 3_000_000_000);
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_is_no_silence() {
+        let signs = [S / 2, 5 * S / 2];
+        let away = [(S, 3 * S / 2), (2 * S, 11 * S / 5)];
+        assert_eq!(measure(&signs, &away, WINDOW, WINDOW, true).longest_ns, 1_300_000_000);
+        // Only what lies inside a silence is taken from it.
+        assert_eq!(measure(&signs, &[(0, S)], WINDOW, WINDOW, true).longest_ns, 1_500_000_000);
     }
 
     #[test]
