@@ -40,23 +40,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         demand,
         COMPUTING_DEMAND,
     ));
-    a = a.need(if f.gaps.known {
-        let scaled = if alone < 0.9 {
-            format!(" (of {}, scaled to a processor of its own)", seconds(f.gaps.longest_ns))
-        } else {
-            String::new()
-        };
-        Condition::at_least(
-            "loop.signs",
-            format!("did not turn, accept or answer for {}{scaled}", seconds(gap_ns)),
-            gap_ns as f64 / 1e9,
-            BLOCKED_GAP_NS as f64 / 1e9,
-        )
-    } else {
-        not_polling(f).unwrap_or_else(|| {
-            Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
-        })
-    });
+    a = a.need(silence(f, gap_ns, alone));
     let stacks = f.stacks_of(|m| m.activity == Activity::Runnable);
     let path = common_path(
         &stacks.iter().copied().filter(|(s, _)| s.place == Place::Callback).collect::<Vec<_>>(),
@@ -131,6 +115,26 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         ));
     }
     Some(a.unless("an answer sent or a loop turn within the window: saturated_productive"))
+}
+
+/// How long the loop was silent, at a processor of its own.
+fn silence(f: &Features<'_, '_>, gap_ns: u64, alone: f64) -> Condition {
+    if !f.gaps.known {
+        return not_polling(f).unwrap_or_else(|| {
+            Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
+        });
+    }
+    let scaled = if alone < 0.9 {
+        format!(" (of {}, scaled to a processor of its own)", seconds(f.gaps.longest_ns))
+    } else {
+        String::new()
+    };
+    Condition::at_least(
+        "loop.signs",
+        format!("did not turn, accept or answer for {}{scaled}", seconds(gap_ns)),
+        gap_ns as f64 / 1e9,
+        BLOCKED_GAP_NS as f64 / 1e9,
+    )
 }
 
 /// Where nothing tells of turns: a loop that serves nobody and spends no time in the kernel does not ask its poller.
