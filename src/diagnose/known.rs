@@ -119,10 +119,11 @@ pub const DATABASE_CALLS: &[Row] = &[
 /// Name ends of database files that a process keeps open.
 pub const DATABASE_FILES: &[&str] = &[".db", ".sqlite", ".sqlite3", "-wal", "-journal", "-shm"];
 
-/// Innermost frames in which a greenlet or task gives way to the loop.
+/// Innermost frames in which a greenlet or task gives way to the loop, or the loop empties its own wake-up.
 pub const YIELDS: &[Row] = &[
     ("gevent/hub.py", &["sleep", "idle", "switch", "wait"]),
     ("asyncio/tasks.py", &["sleep", "__sleep0"]),
+    ("asyncio/selector_events.py", &["_read_from_self", "_process_self_data"]),
     ("eventlet/greenthread.py", &["sleep"]),
     ("eventlet/hubs/hub.py", &["switch"]),
 ];

@@ -10,6 +10,10 @@ use super::stack::Place;
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{ServerKind, WorkerClass};
 
+/// Readings of a beat that lie as close to each other are of the same one.
+const SAME_BEAT_NS: i64 = 50_000_000;
+/// Distance of two beats of a loop that beats once a second and was not kept from it.
+const BEAT_ON_TIME_NS: i64 = 1_100_000_000;
 /// Intervals of the sampling clock between two samples from which the tool has looked away.
 const LOOKED_AWAY_INTERVALS: i64 = 10;
 
@@ -65,6 +69,7 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
     }
     signs.extend(answers(view, process));
     let server = &view.capture.header.server;
+    signs.extend(on_time(process));
     let cadence_ns = cadence_ms(process.facts.worker_class, server.timeout_s).unwrap_or(0) as i64 * 1_000_000;
     for beat in &process.beats {
         let at = before(beat.at_ns, beat.value.age_ns);
@@ -82,6 +87,16 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
     signs.sort_unstable();
     signs.dedup();
     measure(&signs, &unwatched(process, view.capture.header.rate_hz), view.window, span, known)
+}
+
+/// Between two beats that came on time the loop has turned: what it lacks is their distance less what it sleeps between
+/// them, which is next to nothing.
+fn on_time(process: &ProcessView<'_>) -> Vec<i64> {
+    let mut beats: Vec<i64> = process.beats.iter().map(|b| b.at_ns as i64 - b.value.age_ns as i64).collect();
+    // The same beat is read again and again, to the accuracy of two clocks.
+    beats.dedup_by(|later, earlier| *later - *earlier < SAME_BEAT_NS);
+    let pairs = beats.windows(2).filter(|w| w[1] - w[0] <= BEAT_ON_TIME_NS);
+    pairs.map(|w| w[0].midpoint(w[1])).collect()
 }
 
 /// Times in which nobody looked: the tool itself may get no processor on a machine that has none to give. What a loop did
