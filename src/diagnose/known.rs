@@ -122,6 +122,7 @@ pub const DATABASE_FILES: &[&str] = &[".db", ".sqlite", ".sqlite3", "-wal", "-jo
 /// Innermost frames in which a greenlet or task gives way to the loop, or the loop empties its own wake-up.
 pub const YIELDS: &[Row] = &[
     ("gevent/hub.py", &["sleep", "idle", "switch", "wait"]),
+    ("gevent/timeout.py", &["_on_expiration"]), // called by the hub, to wake whoever has waited long enough
     ("asyncio/tasks.py", &["sleep", "__sleep0"]),
     ("asyncio/selector_events.py", &["_read_from_self", "_process_self_data"]),
     ("eventlet/greenthread.py", &["sleep"]),
