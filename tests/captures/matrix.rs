@@ -16,7 +16,7 @@ fn validated(level: &str) -> Value {
         .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)))
 }
 
-/// Where memory may not be read, by kernel files alone. The third set was never looked at for it.
+/// Where memory may not be read, by kernel files alone.
 #[test]
 fn without_memory_most_of_it_is_told_and_nothing_is_alarmed() {
     let json = validated("proc");
