@@ -556,7 +556,7 @@ _stallscope() {
                     return 0
                     ;;
                 --set)
-                    COMPREPLY=($(compgen -W "tune held-out all" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tune held-out third all" -- "${cur}"))
                     return 0
                     ;;
                 --level)

@@ -229,8 +229,9 @@ never\t'Never'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from compare" -s h -l help -d 'Print help'
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l repeats -d 'How often each scenario is run' -r
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l only -d 'Scenarios whose id contains this (`*` stands for anything)' -r
-complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l set -d 'Which scenarios: those the rules were made with, those they have never seen, or all' -r -f -a "tune\t'Those the rules were made with'
-held-out\t'Those the rules have never seen'
+complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l set -d 'Which scenarios: those the rules were made with, other implementations, what happens in production, or all' -r -f -a "tune\t'Those the rules were made with'
+held-out\t'Other implementations of the same faults, held out when the rules were made'
+third\t'What happens in production, written when both had been used'
 all\t'All'"
 complete -c stallscope -n "__fish_stallscope_using_subcommand portal; and __fish_seen_subcommand_from validate" -l level -d 'The most that is done to the target; neither level stops it' -r -f -a "proc\t'Read kernel files only: processor time and queues, no stacks'
 memory\t'Also read the target\'s memory: stacks'"

@@ -475,6 +475,10 @@ async def main():
     if hasattr(tasks[0], "set_name"):
         tasks[0].set_name("first")
         tasks[-2].set_name("behind the first")
+    # With those of the two that sleep three timers that will wake somebody.
+    timers = [asyncio.get_event_loop().call_later(100000, print) for _ in range(3)]
+    for timer in timers[:2]:
+        timer.cancel()
     for _ in range(20):
         await asyncio.sleep(0)
     truth = [dict(zip(("frames", "stopped"), coroutine_stack(t))) for t in tasks]
@@ -535,6 +539,7 @@ fn own_lists_of_asyncio_hold_all_tasks() {
 
 #[test]
 fn tasks_of_asyncio_are_read_exactly_by_every_interpreter() {
+    let mut timed = 0;
     for python in interpreters().into_iter().filter(|p| p.name != "2.7.18") {
         let name = &python.name;
         let program = Program::start(&python, TASKS);
@@ -549,6 +554,19 @@ fn tasks_of_asyncio_are_read_exactly_by_every_interpreter() {
             continue;
         }
         assert_eq!(spots, "[]", "{name}");
+        let mut reader = program.reader();
+        let census = reader.census(&Asked {
+            stacks: &[],
+            most: ALL_OBJECTS,
+            most_bytes: u64::MAX,
+            search: None,
+            lists: true,
+        });
+        // The lists of a free-threaded build hold tasks and nothing else.
+        if census.found_by == FoundBy::Lists && !name.ends_with('t') {
+            assert_eq!(census.timers, 3, "{name}: a timer that was cancelled wakes nobody");
+            timed += 1;
+        }
         let total: u64 = groups.iter().map(|g| g["count"].as_u64().unwrap()).sum();
         assert_eq!(total, truth.len() as u64 + 1, "{name}: all tasks and the first one: {groups:#?}");
         let mut outside: Vec<(Stack, u64)> = groups
@@ -593,4 +611,5 @@ fn tasks_of_asyncio_are_read_exactly_by_every_interpreter() {
         }
         program.unharmed();
     }
+    assert!(timed > 0, "no interpreter of all had timers to count");
 }

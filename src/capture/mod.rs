@@ -13,6 +13,7 @@ mod dump_native;
 mod dump_parked;
 mod dump_threads;
 pub mod live;
+pub mod lowered;
 pub mod mask;
 pub mod model;
 pub mod private_file;

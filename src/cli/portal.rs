@@ -138,7 +138,7 @@ pub struct PortalValidateArgs {
     /// Scenarios whose id contains this (`*` stands for anything)
     #[arg(long, value_name = "PATTERN")]
     pub only: Option<String>,
-    /// Which scenarios: those the rules were made with, those they have never seen, or all
+    /// Which scenarios: those the rules were made with, other implementations, what happens in production, or all
     #[arg(long, value_enum, value_name = "SET", default_value_t = SetArg::All)]
     pub set: SetArg,
     /// The most that is done to the target; neither level stops it
@@ -166,8 +166,10 @@ pub struct PortalValidateArgs {
 pub enum SetArg {
     /// Those the rules were made with
     Tune,
-    /// Those the rules have never seen
+    /// Other implementations of the same faults, held out when the rules were made
     HeldOut,
+    /// What happens in production, written when both had been used
+    Third,
     /// All
     All,
 }

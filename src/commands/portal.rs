@@ -135,6 +135,8 @@ fn note(fault: &Fault) -> String {
         Set::First => String::new(),
         Set::Second if fault.family == fault.name => " (held out from the making of the rules)".into(),
         Set::Second => format!(" (held out from the making of the rules; like {})", fault.family),
+        Set::Third if fault.family == fault.name => " (third set)".into(),
+        Set::Third => format!(" (third set; like {})", fault.family),
         Set::Control => " (no fault)".into(),
     }
 }

@@ -3,12 +3,13 @@
 //! Takes a sample with what is known of its process, gives an [`Activity`]. One rule throughout: a sleep belongs to
 //! the loop only if the loop itself called it, whatever the system call.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use super::known;
+use super::sockets;
 use super::stack::{Place, Stack};
-use super::view::{ProcessView, View};
-use crate::capture::model::{Doing, Socket, SocketFamily, SocketState, ThreadSample};
+use super::view::{At, ProcessView, View};
+use crate::capture::model::{Doing, LoopKind, Socket, SocketFamily, SocketState, ThreadSample, WorkerClass};
 use crate::capture::syscalls::{Wait, describe};
 
 /// What a thread was doing at an instant.
@@ -146,6 +147,35 @@ pub struct Reader<'v, 'a> {
     process: &'v ProcessView<'a>,
     stacks: &'v HashMap<u32, Stack<'a>>,
     database_open: bool,
+    /// A backend that was asked and is silent, by its descriptor; where memory is read it is known what is polled.
+    asked: Option<i32>,
+    /// What the threads of a pool are at, where no stack tells.
+    pool: Option<UnreadPool>,
+}
+
+/// A pool of threads whose stacks are not read.
+#[derive(Debug)]
+struct UnreadPool {
+    /// Whether at least as many requests are in flight all the time as it has threads: then none of them is free.
+    taken: bool,
+    /// Threads that are put on a processor at every other sample at least.
+    restless: HashSet<i32>,
+}
+
+impl UnreadPool {
+    fn of(view: &View<'_>, process: &ProcessView<'_>) -> Self {
+        let threads = process.samples.keys().filter(|tid| **tid != process.facts.loop_tid);
+        let stuck = sockets::traffic(view, process, view.window).stuck;
+        let restless = |tid: &&i32| {
+            let seen = process.samples.get(*tid).map_or(&[][..], Vec::as_slice);
+            let slices = |at: Option<&At<&ThreadSample>>| at.map_or(0, |at| at.value.slices);
+            slices(seen.last()).saturating_sub(slices(seen.first())) * 2 >= seen.len() as u64
+        };
+        Self {
+            taken: stuck > 0 && stuck >= threads.clone().count() as u64,
+            restless: threads.filter(restless).copied().collect(),
+        }
+    }
 }
 
 impl<'v, 'a> Reader<'v, 'a> {
@@ -162,7 +192,11 @@ impl<'v, 'a> Reader<'v, 'a> {
             .iter()
             .flat_map(|at| at.value)
             .any(|d| d.link.starts_with('/') && is_database(&d.link));
-        Self { view, process, stacks, database_open }
+        let asked = if process.facts.python.is_some() { None } else { sockets::asked(view, process) };
+        let pooled =
+            process.facts.python.is_none() && process.facts.worker_class == Some(WorkerClass::Gthread);
+        let pool = pooled.then(|| UnreadPool::of(view, process));
+        Self { view, process, stacks, database_open, asked, pool }
     }
 
     /// The stack of a sample.
@@ -236,7 +270,7 @@ impl<'v, 'a> Reader<'v, 'a> {
         };
         match wait {
             Wait::Futex if self.in_runtime(args[0]) => just(Activity::Gil),
-            Wait::Futex => just(free.unwrap_or(Activity::Lock)),
+            Wait::Futex => just(self.unread_slot(sample, args).or(free).unwrap_or(Activity::Lock)),
             Wait::Epoll => match place {
                 Some(Place::Callback | Place::BusySlot | Place::Boot) if !self.python_cannot_tell() => {
                     self.foreign_poller(stack, fd, at_ns)
@@ -247,6 +281,7 @@ impl<'v, 'a> Reader<'v, 'a> {
                 Some(activity) => just(activity),
                 None if wait == Wait::Select && args[0] == 0 => just(Activity::Sleep),
                 None if wait == Wait::Poll && args[1] == 0 => just(Activity::Sleep),
+                None if sample.fds.is_empty() && self.python_cannot_tell() => self.polled_unseen(at_ns),
                 None => self.polled(stack, &sample.fds, at_ns),
             },
             Wait::Sleep => just(free.unwrap_or_else(|| self.sleep_kind(stack, args))),
@@ -256,7 +291,15 @@ impl<'v, 'a> Reader<'v, 'a> {
             Wait::Accept => on(Activity::OwnPoller),
             Wait::Recv | Wait::Read | Wait::Send | Wait::Write | Wait::Connect => {
                 let reading = matches!(wait, Wait::Recv | Wait::Read);
-                self.on_descriptor(stack, fd, reading, at_ns)
+                match self.on_descriptor(stack, fd, reading, at_ns) {
+                    // The call was read first, and the state when the storage had answered.
+                    Meaning { activity: Activity::Unknown, .. }
+                        if sample.state == Some('R') && self.is_file(fd) =>
+                    {
+                        on(Activity::Disk)
+                    }
+                    meaning => meaning,
+                }
             }
             Wait::FileName | Wait::Signal | Wait::AsyncIo | Wait::Ipc | Wait::Yield | Wait::Restart => {
                 self.otherwise(sample)
@@ -269,12 +312,41 @@ impl<'v, 'a> Reader<'v, 'a> {
         self.process.facts.python.is_none()
     }
 
+    /// Whether a descriptor is a file with a name, and no device.
+    fn is_file(&self, fd: i32) -> bool {
+        self.process.link(fd).is_some_and(|link| link.starts_with('/') && !link.starts_with("/dev/"))
+    }
+
     fn in_runtime(&self, address: u64) -> bool {
         self.process
             .facts
             .python
             .as_ref()
             .is_some_and(|p| (p.runtime_start..p.runtime_end).contains(&address))
+    }
+
+    /// What is polled is listed in memory. Where that is not read, a backend that was asked and is silent is the one; a loop
+    /// that asks `epoll` polls nothing else for itself, and one that does not waits for its listener.
+    fn polled_unseen(&self, at_ns: u64) -> Meaning {
+        let loop_polls =
+            !matches!(self.process.facts.loop_kind, LoopKind::Libev | LoopKind::Libuv | LoopKind::Asyncio);
+        match self.asked {
+            Some(fd) => self.on_descriptor(None, fd, true, at_ns),
+            None if loop_polls => Meaning { activity: Activity::OwnPoller, fd: None },
+            None => Meaning { activity: Activity::Unknown, fd: None },
+        }
+    }
+
+    /// What a thread of a pool whose stack is not read is asleep on. One that waits for work does so without a deadline; for
+    /// the interpreter lock threads wait some milliseconds at a time, again and again.
+    fn unread_slot(&self, sample: &ThreadSample, args: &[u64; 6]) -> Option<Activity> {
+        let pool = self.pool.as_ref().filter(|_| sample.tid != self.process.facts.loop_tid)?;
+        let timed = args[3] != 0;
+        Some(match () {
+            () if timed && pool.restless.contains(&sample.tid) => Activity::Gil,
+            () if timed || pool.taken => Activity::Lock,
+            () => Activity::FreeSlot,
+        })
     }
 
     /// An epoll set that a request waits on instead of the loop.
@@ -313,7 +385,10 @@ impl<'v, 'a> Reader<'v, 'a> {
             }
             Other::Backend(_) => Activity::Upstream,
             Other::Pipe if !reading => Activity::LogPipe,
-            Other::Pipe if Self::by_stack(stack).is_some() => Activity::Subprocess,
+            // Without stacks nobody else is known to write into it.
+            Other::Pipe if Self::by_stack(stack).is_some() || self.python_cannot_tell() => {
+                Activity::Subprocess
+            }
             Other::Pipe | Other::Epoll | Other::Unknown => Self::by_stack(stack).unwrap_or(Activity::Unknown),
             Other::File => Activity::Unknown,
         };

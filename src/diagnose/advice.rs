@@ -156,10 +156,25 @@ const TABLE: &[Row] = &[
     },
     Row {
         id: "A15",
-        when: |s| code(s, &[Code::WaitingClient]),
+        when: |s| code(s, &[Code::WaitingClient]) && s.class == Some(WorkerClass::Sync),
         change: "put a buffering proxy in front of the workers, or use gthread instead of sync",
         risk: "low",
         effect: "silent and slow clients wait at the proxy",
+    },
+    Row {
+        id: "A30",
+        when: |s| code(s, &[Code::WaitingClient]) && s.class != Some(WorkerClass::Sync),
+        change: "put a buffering proxy in front of the workers, and limit how long a client may take",
+        risk: "clients that are slow for good reasons are cut off",
+        effect: "silent and slow clients wait at the proxy",
+    },
+    Row {
+        id: "A31",
+        when: |s| sub(s, &["log_pipe"]),
+        change: "look at whoever should read the named pipe (a log collector, a supervisor); log through a queue that drops \
+                 lines rather than waits",
+        risk: "lines are lost while nobody reads",
+        effect: "a log that nobody reads holds no request",
     },
     Row {
         id: "A7",

@@ -48,6 +48,15 @@ const BUGS: &[Bug] = &[
         issue: "benoitc/gunicorn#3146",
     },
     Bug {
+        packages: &["gunicorn"],
+        from: &[25, 1],
+        until: &[25, 2],
+        applies: |_, _| true,
+        leads_to: &[Code::Booting, Code::Deadlock, Code::LoopBlockedOffCpu],
+        what: "a worker inherits locks that the arbiter's control socket held at the fork, and hangs at its first log line (--no-control-socket avoids it)",
+        issue: "benoitc/gunicorn#3509",
+    },
+    Bug {
         packages: &["gevent"],
         from: &[0],
         until: &[26, 8],
@@ -124,6 +133,9 @@ mod tests {
         assert_eq!(known("gevent", "21.12.0", WorkerClass::Gthread), [""; 0]);
         assert_eq!(known("gunicorn", "23.0.0", WorkerClass::Gthread), ["benoitc/gunicorn#3146"]);
         assert_eq!(known("gunicorn", "20.1.0", WorkerClass::Gthread), [""; 0]);
+        assert_eq!(known("gunicorn", "25.1.0", WorkerClass::Sync), ["benoitc/gunicorn#3509"]);
+        assert_eq!(known("gunicorn", "25.0.3", WorkerClass::Sync), [""; 0]);
+        assert_eq!(known("gunicorn", "25.2.0", WorkerClass::Gevent), [""; 0]);
         assert_eq!(known("psycopg-binary", "3.1.13", WorkerClass::Gevent), ["psycopg/psycopg#527"]);
         assert_eq!(known("psycopg-binary", "3.1.14", WorkerClass::Gevent), [""; 0]);
     }

@@ -53,6 +53,10 @@ pub struct Features<'v, 'a> {
     pub stacks: Vec<Seen<'v, 'a>>,
     /// The same of the loop thread alone, which is not the judged one where a pool serves.
     pub loop_stacks: Vec<Seen<'v, 'a>>,
+    /// The same of all threads beside the loop's.
+    pub beside: Vec<Seen<'v, 'a>>,
+    /// Threads of a pool beside a loop that are at work, and those of them that wait for a backend.
+    pub helpers: Helpers,
     /// Longest uninterrupted sleep of the judged threads outside their poller.
     pub longest_sleep_ns: u64,
     /// Readings of the loop thread, running, at the instruction of the reading before, of all that tell.
@@ -74,6 +78,23 @@ pub struct Seen<'v, 'a> {
     pub id: Option<u32>,
     /// How often.
     pub count: u64,
+}
+
+/// Threads of a pool beside a loop, to which it hands what would block it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Helpers {
+    /// At work most of the time.
+    pub busy: u64,
+    /// Of those, asleep on a backend's socket or a name server's answer most of the time.
+    pub on_backends: u64,
+}
+
+impl Helpers {
+    /// Whether a backend is what most of them are at.
+    #[must_use]
+    pub const fn wait_for_backends(self) -> bool {
+        self.on_backends > 0 && self.on_backends * 2 >= self.busy
+    }
 }
 
 /// Request slots of a worker.
@@ -132,12 +153,14 @@ impl<'v, 'a> Features<'v, 'a> {
         let mut main = Tally::default();
         let mut pool: Vec<Tally> = Vec::new();
         let mut longest_sleep_ns = 0;
+        let mut helpers = Helpers::default();
         let (mut still, mut collecting) = ((0, 0), (0, 0));
         let count = |counts: &mut (u64, u64), told: Option<bool>| {
             counts.0 += u64::from(told == Some(true));
             counts.1 += u64::from(told.is_some());
         };
         let class = process.facts.worker_class;
+        let pooled = class == Some(WorkerClass::Gthread) && process.facts.python.is_none();
         for tid in process.samples.keys().copied() {
             let mut tally = tally(process, tid, span);
             let mut slot_samples = 0;
@@ -146,7 +169,9 @@ impl<'v, 'a> Features<'v, 'a> {
                 let meaning = reader.meaning(sample.value, sample.at_ns);
                 let stack = reader.stack(sample.value);
                 let place = stack.map(|s| s.place);
-                slot_samples += u64::from(matches!(place, Some(Place::BusySlot | Place::FreeSlot)));
+                // Where no stack is read, whatever runs beside the thread that accepts is taken for its pool.
+                let unread = pooled && place.is_none() && tid != loop_tid;
+                slot_samples += u64::from(unread || matches!(place, Some(Place::BusySlot | Place::FreeSlot)));
                 *tally.samples.entry(meaning.activity).or_default() += 1;
                 if sample.value.holds_gil == Some(true) {
                     *gil_holders.entry(tid).or_default() += 1;
@@ -181,6 +206,10 @@ impl<'v, 'a> Features<'v, 'a> {
             if tid == loop_tid {
                 main = tally;
             } else if slot_samples * 2 > tally.total() {
+                let mostly = |n: u64| n * 2 > tally.total();
+                let on_backends = tally.count(Activity::Upstream) + tally.count(Activity::Dns);
+                helpers.busy += u64::from(!mostly(tally.count(Activity::FreeSlot)));
+                helpers.on_backends += u64::from(mostly(on_backends));
                 pool.push(tally);
             }
         }
@@ -189,8 +218,8 @@ impl<'v, 'a> Features<'v, 'a> {
         let judged_pool = slots.capacity > 0 && class != Some(WorkerClass::Sync);
         let mut seen: Vec<Seen<'v, 'a>> = seen.into_values().collect();
         seen.sort_by_key(|s| (std::cmp::Reverse(s.count), s.tid, s.meaning.activity, s.meaning.fd, s.id));
-        let (loop_stacks, of_others): (Vec<_>, Vec<_>) = seen.into_iter().partition(|s| s.tid == loop_tid);
-        let stacks = if judged_pool { of_others } else { loop_stacks.clone() };
+        let (loop_stacks, beside): (Vec<_>, Vec<_>) = seen.into_iter().partition(|s| s.tid == loop_tid);
+        let stacks = if judged_pool { &beside } else { &loop_stacks }.clone();
         let (first, last) = counters(process, span);
         Self {
             span,
@@ -211,6 +240,8 @@ impl<'v, 'a> Features<'v, 'a> {
             gil_holders,
             stacks,
             loop_stacks,
+            beside,
+            helpers,
             longest_sleep_ns,
             still,
             collecting,

@@ -121,10 +121,12 @@ pub const DATABASE_CALLS: &[Row] = &[
 /// Name ends of database files that a process keeps open.
 pub const DATABASE_FILES: &[&str] = &[".db", ".sqlite", ".sqlite3", "-wal", "-journal", "-shm"];
 
-/// Innermost frames in which a greenlet or task gives way to the loop.
+/// Innermost frames in which a greenlet or task gives way to the loop, or the loop empties its own wake-up.
 pub const YIELDS: &[Row] = &[
     ("gevent/hub.py", &["sleep", "idle", "switch", "wait"]),
+    ("gevent/timeout.py", &["_on_expiration"]), // called by the hub, to wake whoever has waited long enough
     ("asyncio/tasks.py", &["sleep", "__sleep0"]),
+    ("asyncio/selector_events.py", &["_read_from_self", "_process_self_data"]),
     ("eventlet/greenthread.py", &["sleep"]),
     ("eventlet/hubs/hub.py", &["switch"]),
 ];
@@ -148,6 +150,16 @@ pub const SOCKET_WAITS: &[Row] = &[
     ("aiohttp/client_reqrep.py", &["start"]),
     ("tornado/iostream.py", &[]),
 ];
+
+/// Frames that read the body of a request, which a client has announced and has still to send.
+pub const BODY_READS: &[Row] = &[
+    ("gunicorn/http/body.py", &[]),
+    ("eventlet/wsgi.py", &["read", "_do_read", "_chunked_read"]),
+    ("gevent/pywsgi.py", &["_do_read", "_chunked_read", "__read_chunk_length"]),
+];
+
+/// Parts of the names of unix sockets that are told and never answer: logs and statistics.
+pub const TOLD_ONLY: &[&str] = &["/dev/log", "/dev-log", "/systemd/", "/syslog", "dsd.socket", "statsd"];
 
 /// Frames of a wait that ends at a time.
 pub const TIMED_WAITS: &[Row] = &[
@@ -222,8 +234,7 @@ pub const SERVICES: &[(u16, &str)] = &[
 ];
 
 /// Parts of a path by which a library is told from an application.
-pub const LIBRARY_PATHS: &[&str] =
-    &["/site-packages/", "/dist-packages/", "/lib/python", "<frozen ", "<string>"];
+pub const LIBRARY_PATHS: &[&str] = &["/site-packages/", "/dist-packages/", "/lib/python"];
 
 /// Whether a file and a plain function name are in a table.
 #[must_use]

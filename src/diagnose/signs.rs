@@ -9,6 +9,13 @@ use super::stack::{Place, Stack};
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{ServerKind, WorkerClass};
 
+/// Readings of a beat that lie as close to each other are of the same one.
+const SAME_BEAT_NS: i64 = 50_000_000;
+/// Distance of two beats of a loop that beats once a second and was not kept from it.
+const BEAT_ON_TIME_NS: i64 = 1_100_000_000;
+/// Intervals of the sampling clock between two samples from which the tool has looked away.
+const LOOKED_AWAY_INTERVALS: i64 = 10;
+
 /// Times in which a loop was not seen to turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gaps {
@@ -61,6 +68,7 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
     }
     signs.extend(answers(view, process));
     let server = &view.capture.header.server;
+    signs.extend(on_time(process));
     let cadence_ns = cadence_ms(process.facts.worker_class, server.timeout_s).unwrap_or(0) as i64 * 1_000_000;
     for beat in &process.beats {
         let at = before(beat.at_ns, beat.value.age_ns);
@@ -71,12 +79,32 @@ pub fn gaps(view: &View<'_>, process: &ProcessView<'_>, reader: &Reader<'_, '_>,
         let until = if at < view.window.start_ns as i64 { view.window.start_ns } else { view.window.end_ns };
         signs.push(due.min(until as i64));
     }
-    let quick_beat =
-        server.kind == ServerKind::Gunicorn && cadence_ns == 1_000_000_000 && !process.beats.is_empty();
+    // A sync worker beats at every request, too: one that computes and does not beat is in one of them.
+    let often = cadence_ns == 1_000_000_000 || process.facts.worker_class == Some(WorkerClass::Sync);
+    let quick_beat = server.kind == ServerKind::Gunicorn && often && !process.beats.is_empty();
     let known = quick_beat || stacks > 0 || !process.loop_clock.is_empty();
     signs.sort_unstable();
     signs.dedup();
-    measure(&signs, view.window, span, known)
+    measure(&signs, &unwatched(process, view.capture.header.rate_hz), view.window, span, known)
+}
+
+/// Between two beats that came on time the loop has turned: what it lacks is their distance less what it sleeps between
+/// them, which is next to nothing.
+fn on_time(process: &ProcessView<'_>) -> Vec<i64> {
+    let mut beats: Vec<i64> = process.beats.iter().map(|b| b.at_ns as i64 - b.value.age_ns as i64).collect();
+    // The same beat is read again and again, to the accuracy of two clocks.
+    beats.dedup_by(|later, earlier| *later - *earlier < SAME_BEAT_NS);
+    let pairs = beats.windows(2).filter(|w| w[1] - w[0] <= BEAT_ON_TIME_NS);
+    pairs.map(|w| w[0].midpoint(w[1])).collect()
+}
+
+/// Times in which nobody looked: the tool itself may get no processor on a machine that has none to give. What a loop did
+/// then is not known, and no silence.
+fn unwatched(process: &ProcessView<'_>, rate_hz: u32) -> Vec<(i64, i64)> {
+    let away_ns = LOOKED_AWAY_INTERVALS * 1_000_000_000 / i64::from(rate_hz.max(1));
+    let samples = process.samples.get(&process.facts.loop_tid).map_or(&[][..], Vec::as_slice);
+    let between = samples.windows(2).map(|w| (w[0].at_ns as i64, w[1].at_ns as i64));
+    between.filter(|(from, to)| to - from >= away_ns).collect()
 }
 
 /// When the process last sent to any client, and when it accepted.
@@ -113,7 +141,7 @@ fn answers(view: &View<'_>, process: &ProcessView<'_>) -> Vec<i64> {
     signs
 }
 
-fn measure(signs: &[i64], window: Span, span: Span, known: bool) -> Gaps {
+fn measure(signs: &[i64], unwatched: &[(i64, i64)], window: Span, span: Span, known: bool) -> Gaps {
     let (start, end) = (span.start_ns as i64, span.end_ns as i64);
     let window_start = window.start_ns as i64;
     // Without an earlier sign the window's start bounds the first gap: it was at least that long.
@@ -126,7 +154,10 @@ fn measure(signs: &[i64], window: Span, span: Span, known: bool) -> Gaps {
     let mut touching: Vec<u64> = edges
         .windows(2)
         .filter(|w| w[1] > start && w[0] < end)
-        .map(|w| (w[1] - w[0]).max(0) as u64)
+        .map(|w| {
+            let away = |(from, to): &(i64, i64)| (w[1].min(*to) - w[0].max(*from)).max(0);
+            (w[1] - w[0] - unwatched.iter().map(away).sum::<i64>()).max(0) as u64
+        })
         .collect();
     touching.sort_unstable();
     let last = signs.iter().rev().find(|s| **s <= end);
@@ -148,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_beat_before_the_window_begins_the_gap() {
-        let gaps = measure(&[-5 * S], WINDOW, WINDOW.split(3)[0], true);
+        let gaps = measure(&[-5 * S], &[], WINDOW, WINDOW.split(3)[0], true);
         assert_eq!(gaps.longest_ns, 8_000_000_000);
     }
 
@@ -156,13 +187,22 @@ mod tests {
     fn a_gap_across_sub_windows_counts_in_full_in_each() {
         let signs = [S / 2, 5 * S / 2];
         for span in WINDOW.split(3) {
-            assert_eq!(measure(&signs, WINDOW, span, true).longest_ns, 2_000_000_000);
+            assert_eq!(measure(&signs, &[], WINDOW, span, true).longest_ns, 2_000_000_000);
         }
     }
 
     #[test]
     fn without_signs_the_window_is_the_bound() {
-        assert_eq!(measure(&[], WINDOW, WINDOW, true).longest_ns, 3_000_000_000);
+        assert_eq!(measure(&[], &[], WINDOW, WINDOW, true).longest_ns, 3_000_000_000);
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_is_no_silence() {
+        let signs = [S / 2, 5 * S / 2];
+        let away = [(S, 3 * S / 2), (2 * S, 11 * S / 5)];
+        assert_eq!(measure(&signs, &away, WINDOW, WINDOW, true).longest_ns, 1_300_000_000);
+        // Only what lies inside a silence is taken from it.
+        assert_eq!(measure(&signs, &[(0, S)], WINDOW, WINDOW, true).longest_ns, 1_500_000_000);
     }
 
     #[test]

@@ -8,11 +8,15 @@ use foldhash::{HashMap, HashSet};
 use std::collections::BTreeMap;
 
 use super::budget::part;
+use super::known;
 use super::view::{ProcessView, Span, View};
 use crate::capture::model::{Socket, SocketFamily, SocketState};
 
 /// A backend that spoke no longer ago than this is answering.
 const RECENT_MS: u32 = 1_000;
+
+/// Port of name servers.
+const DNS: u16 = 53;
 
 /// What went over a process's sockets.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +47,8 @@ pub struct Traffic {
     pub silent: u64,
     /// Client connections that do not take what was sent, at most.
     pub slow_readers: u64,
+    /// Client connections that took nothing of what was sent through the whole span, and one of them.
+    pub stalled_readers: (u64, Option<String>),
     /// Backends that were asked and have not answered: address and how many connections, at most.
     pub asked: BTreeMap<String, u64>,
     /// Readings in which some backend was asked and had not answered.
@@ -119,6 +125,28 @@ fn unanswered(socket: &Socket) -> bool {
     }
 }
 
+/// Whether a socket that is no client's is one by which answers come: a log or a pair of the process's own is none.
+fn asks(socket: &Socket) -> bool {
+    match socket.family {
+        SocketFamily::Tcp => true,
+        SocketFamily::Unix => {
+            !socket.remote.is_empty() && !known::TOLD_ONLY.iter().any(|part| socket.remote.contains(part))
+        }
+        SocketFamily::Udp => false,
+    }
+}
+
+/// A descriptor by which a process has asked a backend that is silent, as last seen.
+#[must_use]
+pub fn asked(view: &View<'_>, process: &ProcessView<'_>) -> Option<i32> {
+    let silent = |s: &Socket| {
+        let name_server = s.family == SocketFamily::Udp && s.remote_port == DNS;
+        name_server || asks(s) && !view.is_client(s) && unanswered(s)
+    };
+    let open = process.inode_of.iter();
+    open.filter(|(_, inode)| view.socket_of.get(*inode).is_some_and(|s| silent(s))).map(|(fd, _)| *fd).min()
+}
+
 /// Whether the other end has spoken just now.
 fn spoke(socket: &Socket) -> bool {
     socket.tcp.as_ref().is_some_and(|t| t.bytes_received > 0 && t.last_data_recv_ms < RECENT_MS)
@@ -143,6 +171,7 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
     let mut before: Option<HashMap<u64, &Socket>> = None;
     let mut stuck: Option<HashSet<u64>> = None;
     let mut lasting: Option<HashSet<u64>> = None;
+    let mut full: Option<HashMap<u64, &Socket>> = None;
     for reading in view.sockets.iter().filter(|r| span.holds(r.at_ns)) {
         let owned: HashSet<u64> = process
             .descriptors
@@ -181,7 +210,18 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
                 && s.tcp.as_ref().is_some_and(|t| t.bytes_received == 0)
         }));
         traffic.slow_readers = traffic.slow_readers.max(count(&|s| s.send_queue > 0));
-        let upstream = || mine().filter(|s| s.family == SocketFamily::Tcp && !view.is_client(s));
+        let took_nothing = |before: &Socket, now: &Socket| {
+            now.send_queue > 0
+                && before.tcp.as_ref().map(|t| t.bytes_acked) == now.tcp.as_ref().map(|t| t.bytes_acked)
+        };
+        full = Some(match full {
+            None => clients.iter().filter(|(_, s)| s.send_queue > 0).map(|(inode, s)| (*inode, *s)).collect(),
+            Some(full) => full
+                .into_iter()
+                .filter(|(inode, was)| clients.get(inode).is_some_and(|now| took_nothing(was, now)))
+                .collect(),
+        });
+        let upstream = || mine().filter(|s| asks(s) && !view.is_client(s));
         traffic.asked_readings += u64::from(upstream().any(unanswered));
         most_by_peer(&mut traffic.asked, upstream().filter(|s| unanswered(s)));
         let connected = || upstream().filter(|s| s.state == SocketState::Established);
@@ -191,6 +231,8 @@ pub fn traffic(view: &View<'_>, process: &ProcessView<'_>, span: Span) -> Traffi
     }
     traffic.stuck = stuck.map_or(0, |s| s.len() as u64);
     traffic.lasting = lasting.map_or(0, |l| l.len() as u64);
+    let full = full.unwrap_or_default();
+    traffic.stalled_readers = (full.len() as u64, full.values().map(|s| s.remote.clone()).min());
     traffic
 }
 

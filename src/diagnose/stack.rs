@@ -130,7 +130,8 @@ fn is_worker(frames: &[&Frame]) -> bool {
 /// Whether a frame belongs to the application and not to an installed library.
 #[must_use]
 pub fn is_application(frame: &Frame) -> bool {
-    !known::LIBRARY_PATHS.iter().any(|part| frame.file.contains(part))
+    // Code without a file was made at run time, by a library on behalf of its caller.
+    !frame.file.starts_with('<') && !known::LIBRARY_PATHS.iter().any(|part| frame.file.contains(part))
 }
 
 /// The path from the root outwards that at least `share` of the stacks have in common (by function and file), outermost

@@ -3,7 +3,7 @@
 //! Changing one changes verdicts: raise [`RULES_VERSION`] with it.
 
 /// Version of the rules and thresholds; part of every report.
-pub const RULES_VERSION: &str = "4";
+pub const RULES_VERSION: &str = "5";
 
 /// A loop that was not seen to turn for this long is blocked (tokio-console's "never yielded", skypilot's stall).
 pub const BLOCKED_GAP_NS: u64 = 1_000_000_000;
@@ -15,6 +15,17 @@ pub const COMPUTING_DEMAND: f64 = 0.70;
 pub const SAME_PLACE: f64 = 0.80;
 /// Share of the runnable samples in the loop's own code from which the loop itself is what burns the processor.
 pub const LOOP_CODE: f64 = 0.50;
+/// The same while nobody at all is served: at a tenth a turn takes some ten times what the loop's own part of it takes,
+/// which is some tens of microseconds, so there are thousands of turns a second for nobody.
+pub const LOOP_CODE_UNASKED: f64 = 0.10;
+/// Share of a loop's processor time in the kernel from which it asks its poller more than it computes: a request's own share
+/// is some per cents, a spin's a fifth to a half.
+pub const POLLING: f64 = 0.20;
+/// The same, below which it does not ask its poller at all: a turn is a call of a microsecond at least, in some tens of them.
+pub const NOT_POLLING: f64 = 0.02;
+/// Time in the kernel for one request from which it is no longer the price of the request, which is some tenths of a
+/// millisecond.
+pub const KERNEL_PER_REQUEST_NS: f64 = 2e6;
 /// Processor time of the loop's own code for one request from which it is no longer the price of the request. Pollers
 /// of busy servers stay under 1 ms a request; spins exceed 40 ms even under light load.
 pub const LOOP_CODE_PER_REQUEST_NS: f64 = 20e6;

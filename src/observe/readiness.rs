@@ -6,7 +6,7 @@
 //! closing does would happen here. So only kinds whose last close neither blocks nor does anything beyond what
 //! the target's own would have done are ever taken:
 //!
-//! * sockets, pipes, event counters, timers, inotify: taken. (A socket with `SO_LINGER` would make the tool wait in
+//! * sockets, pipes, event counters, timers, inotify, descriptors of processes: taken. (A socket with `SO_LINGER` would make the tool wait in
 //!   that very race, never the target.)
 //! * epoll sets: refused; whoever polls one runs the target's ready list under the target's lock.
 //! * signal descriptors: refused; `poll` on one answers for the signals of whoever asks.
@@ -103,9 +103,16 @@ impl Readiness {
 }
 
 fn may_be_taken(link: &str) -> bool {
-    const ANONYMOUS: [&str; 4] =
-        ["anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:inotify", "anon_inode:[inotify]"];
-    link.starts_with("socket:[") || link.starts_with("pipe:[") || ANONYMOUS.contains(&link)
+    const ANONYMOUS: [&str; 5] = [
+        "anon_inode:[eventfd]",
+        "anon_inode:[timerfd]",
+        "anon_inode:inotify",
+        "anon_inode:[inotify]",
+        "anon_inode:[pidfd]",
+    ];
+    // A file system of their own since Linux 6.9.
+    let pidfd = link.starts_with("pidfd:[");
+    link.starts_with("socket:[") || link.starts_with("pipe:[") || pidfd || ANONYMOUS.contains(&link)
 }
 
 fn queued_bytes(fd: &OwnedFd) -> Option<u64> {

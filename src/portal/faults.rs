@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 pub use super::faults_second::{CONTROLS, SECOND};
+pub use super::faults_third::{THIRD, THIRD_CONTROLS};
 
 /// Which set a fault belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -14,8 +15,10 @@ pub use super::faults_second::{CONTROLS, SECOND};
 pub enum Set {
     /// The rules were made with it in sight.
     First,
-    /// The rules have never seen it.
+    /// Second implementations, held out from the making of the rules.
     Second,
+    /// Written when the second had been used to mend rules.
+    Third,
     /// No fault at all: what only looks like one.
     Control,
 }
@@ -32,6 +35,8 @@ pub enum Client {
     Half,
     /// Asks, and does not read the answer.
     SlowReader,
+    /// Announces a body and sends the beginning of it.
+    Upload,
 }
 
 /// A fault.
@@ -213,9 +218,9 @@ pub const FAULTS: &[Fault] = &[
     Fault { requests: 8, ..fault("deadlock", "locks that nobody will release", &[("gthread", "deadlock")]) },
 ];
 
-/// All of them: the first set, the second, and the controls.
+/// All of them: the sets, one after the other, and the controls.
 pub fn all() -> impl Iterator<Item = &'static Fault> {
-    FAULTS.iter().chain(SECOND).chain(CONTROLS)
+    FAULTS.iter().chain(SECOND).chain(THIRD).chain(CONTROLS).chain(THIRD_CONTROLS)
 }
 
 /// A fault by its name.
@@ -253,8 +258,8 @@ mod tests {
     /// Where handlers live.
     fn python() -> String {
         let handlers = |name: &str| {
-            let own = ["faults.py", "controls.py"].contains(&name);
-            own || (name.starts_with("second_") && !name.contains("async"))
+            let own = ["faults.py", "controls.py", "third_async.py"].contains(&name);
+            own || name.starts_with("third_") || (name.starts_with("second_") && !name.contains("async"))
         };
         crate::portal::FILES.iter().filter(|(name, _)| handlers(name)).map(|(_, text)| *text).collect()
     }
@@ -276,12 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn every_handler_of_the_second_set_is_a_fault() {
+    fn every_handler_of_the_later_sets_is_a_fault() {
         let python = python();
-        let handlers = python.lines().filter_map(|l| l.strip_prefix("def ")?.split('(').next());
-        let second = handlers.filter(|h| h.starts_with("second_") || h.starts_with("control_"));
+        let lines = python.lines().map(|line| line.strip_prefix("async ").unwrap_or(line));
+        let handlers = lines.filter_map(|l| l.strip_prefix("def ")?.split('(').next());
+        let later =
+            handlers.filter(|h| ["second_", "third_", "control_"].iter().any(|set| h.starts_with(set)));
         let known: BTreeSet<&str> = all().map(|f| f.name).collect();
-        let unknown: Vec<&str> = second.filter(|h| !known.contains(h) && *h != "second_callback").collect();
+        let unknown: Vec<&str> = later.filter(|h| !known.contains(h) && !h.ends_with("_callback")).collect();
         assert_eq!(unknown, [""; 0]);
     }
 
@@ -293,6 +300,7 @@ mod tests {
             let head = by_name(fault.family).unwrap_or_else(|| panic!("{}", fault.family));
             assert_eq!(head.family, head.name, "a family is called after its first fault");
             assert_eq!(fault.set == Set::Second, fault.name.starts_with("second_"), "{}", fault.name);
+            assert_eq!(fault.set == Set::Third, fault.name.starts_with("third_"), "{}", fault.name);
             assert_eq!(fault.set == Set::Control, fault.name.starts_with("control_"), "{}", fault.name);
         }
     }

@@ -14,7 +14,7 @@ const fn second(
     Fault { set: Set::Second, family, ..fault(name, what, expected) }
 }
 
-const fn control(
+pub(super) const fn control(
     name: &'static str,
     what: &'static str,
     expected: &'static [(&'static str, &'static str)],

@@ -15,6 +15,8 @@ use super::http::Client;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request may take: short, so that stopping is quick.
 pub const REQUEST_PATIENCE: Duration = Duration::from_secs(1);
+/// What is sent of a body that is a thousand times as long, in bytes.
+const UPLOADED: usize = 2_000;
 
 /// How to load.
 #[derive(Debug, Clone)]
@@ -147,11 +149,16 @@ impl Held {
         let streams = (0..connections).map(|_| {
             let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
             stream.set_write_timeout(Some(PATIENCE))?;
-            let whole = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let head = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+            let whole = format!("GET {path} {head}\r\n");
             let said = match client {
-                faults::Client::Silent => "",
-                faults::Client::Half => whole.split_at(whole.len() / 2).0,
-                faults::Client::Asks | faults::Client::SlowReader => &whole,
+                faults::Client::Silent => String::new(),
+                faults::Client::Half => whole.split_at(whole.len() / 2).0.to_owned(),
+                faults::Client::Asks | faults::Client::SlowReader => whole,
+                faults::Client::Upload => {
+                    let body = "a".repeat(UPLOADED);
+                    format!("POST {path} {head}Content-Length: {}\r\n\r\n{body}", UPLOADED * 1_000)
+                }
             };
             stream.write_all(said.as_bytes())?;
             Ok(stream)
@@ -201,5 +208,9 @@ mod tests {
         let half = said(faults::Client::Half);
         assert!(half.starts_with("GET /page HTTP/1.1\r\n") && !half.contains("\r\n\r\n"), "{half}");
         assert!(said(faults::Client::SlowReader).ends_with("\r\n\r\n"));
+        let upload = said(faults::Client::Upload);
+        let (head, body) = upload.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /page HTTP/1.1\r\n"), "{head}");
+        assert!(head.ends_with("Content-Length: 2000000") && body.len() == UPLOADED, "{head}");
     }
 }

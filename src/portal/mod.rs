@@ -7,6 +7,7 @@
 
 pub mod faults;
 pub mod faults_second;
+pub mod faults_third;
 pub mod http;
 pub mod limits;
 pub mod load;
@@ -29,6 +30,7 @@ const FILES: &[(&str, &str)] = &[
     ("controls.py", include_str!("../../fixtures/portal/controls.py")),
     ("faults.py", include_str!("../../fixtures/portal/faults.py")),
     ("faults_second.py", include_str!("../../fixtures/portal/faults_second.py")),
+    ("faults_third.py", include_str!("../../fixtures/portal/faults_third.py")),
     ("gunicorn.conf.py", include_str!("../../fixtures/portal/gunicorn.conf.py")),
     ("inherited.py", include_str!("../../fixtures/portal/inherited.py")),
     ("oracle.py", include_str!("../../fixtures/portal/oracle.py")),
@@ -38,6 +40,12 @@ const FILES: &[(&str, &str)] = &[
     ("second_off.py", include_str!("../../fixtures/portal/second_off.py")),
     ("second_spin.py", include_str!("../../fixtures/portal/second_spin.py")),
     ("second_wait.py", include_str!("../../fixtures/portal/second_wait.py")),
+    ("third_async.py", include_str!("../../fixtures/portal/third_async.py")),
+    ("third_controls.py", include_str!("../../fixtures/portal/third_controls.py")),
+    ("third_cpu.py", include_str!("../../fixtures/portal/third_cpu.py")),
+    ("third_off.py", include_str!("../../fixtures/portal/third_off.py")),
+    ("third_spin.py", include_str!("../../fixtures/portal/third_spin.py")),
+    ("third_wait.py", include_str!("../../fixtures/portal/third_wait.py")),
     ("templates/base.html", include_str!("../../fixtures/portal/templates/base.html")),
     ("templates/history.html", include_str!("../../fixtures/portal/templates/history.html")),
     ("templates/landing.html", include_str!("../../fixtures/portal/templates/landing.html")),

@@ -1,6 +1,6 @@
 //! The labelled scenario matrix: what is brought up, what goes wrong, and the verdict that it must get.
 //!
-//! `fixtures/portal/scenarios.toml` is data and nothing else; this file reads it into types and refuses what makes no
+//! `fixtures/portal/scenarios*.toml` are data and nothing else; this file reads them into types and refuses what makes no
 //! sense. A label is a claim: the oracle in the application ([`super::oracle`]) says in each run whether it was true.
 
 use std::fmt;
@@ -13,7 +13,11 @@ use super::{Stack, failed};
 use crate::diagnose::model::Code;
 use crate::error::Result;
 
-const TEXT: &str = include_str!("../../fixtures/portal/scenarios.toml");
+/// The matrix: the first two sets, and the third.
+const TEXTS: [&str; 2] = [
+    include_str!("../../fixtures/portal/scenarios.toml"),
+    include_str!("../../fixtures/portal/scenarios_third.toml"),
+];
 
 /// What the portal is asked for meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +36,10 @@ pub enum Load {
     Keepalive,
     /// Requests that wait on purpose and are asked again.
     Longpoll,
+    /// A health check twice a second, each on a connection of its own.
+    Health,
+    /// Pages of a megabyte, which are read.
+    Large,
 }
 
 /// What holds the portal back from outside.
@@ -73,8 +81,16 @@ pub enum Effect {
 pub enum Set {
     /// The rules were made with it in sight.
     Tune,
-    /// The rules have never seen it: a second, independent implementation of a fault.
+    /// A second, independent implementation of a fault, held out from the making of the rules; used to mend them since.
     HeldOut,
+    /// Written and labelled before any rule was tried on it, when the second had been used. Its first run is the figure
+    /// of what the tool had never seen.
+    Third,
+}
+
+impl Set {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tune, Self::HeldOut, Self::Third];
 }
 
 impl fmt::Display for Set {
@@ -82,6 +98,7 @@ impl fmt::Display for Set {
         f.write_str(match self {
             Self::Tune => "tune",
             Self::HeldOut => "held_out",
+            Self::Third => "third",
         })
     }
 }
@@ -164,7 +181,7 @@ struct File {
 
 /// The matrix that is part of the binary.
 pub fn all() -> Result<Vec<Scenario>> {
-    parse(TEXT)
+    parse(&TEXTS.join("\n"))
 }
 
 /// Reads a matrix.

@@ -59,8 +59,13 @@ fn labels_are_those_of_the_list_of_faults() {
             "{}",
             scenario.id
         );
-        let second = fault.set != faults::Set::First;
-        assert_eq!(scenario.set == Set::HeldOut, second, "{}", scenario.id);
+        let sets: &[Set] = match fault.set {
+            faults::Set::First => &[Set::Tune],
+            faults::Set::Second => &[Set::HeldOut],
+            faults::Set::Third => &[Set::Third],
+            faults::Set::Control => &[Set::HeldOut, Set::Third],
+        };
+        assert!(sets.contains(&scenario.set), "{}", scenario.id);
     }
 }
 
@@ -74,6 +79,10 @@ fn each_family_is_tuned_on_and_each_code_is_asked_for() {
     let new = |family: &str| faults::by_name(family).is_some_and(|f| f.set != faults::Set::First);
     assert!(held_out.iter().all(|family| tune.contains(family) || new(family)), "{held_out:?}");
     assert!(held_out.intersection(&tune).count() >= 8, "{held_out:?}");
+    let third = of(Set::Third);
+    let before = |family: &str| tune.contains(family) || held_out.contains(family);
+    assert!(third.iter().all(|family| before(family) || new(family)), "{third:?}");
+    assert!(third.iter().filter(|family| before(family)).count() >= 12, "{third:?}");
     let codes: BTreeSet<Code> = matrix.iter().map(|s| s.expected[0]).collect();
     assert!(codes.len() >= 15, "{codes:?}");
     assert!(codes.iter().all(|c| !matches!(c, Code::ArbiterNormal | Code::ArbiterFault)));

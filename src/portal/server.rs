@@ -23,7 +23,7 @@ const STATE_FILE: &str = "portal.json";
 pub struct Options {
     /// Software.
     pub stack: Stack,
-    /// gunicorn's worker class; `uvicorn` for uvicorn's.
+    /// gunicorn's worker class; `uvicorn` for uvicorn's, `asyncio` for the one with the loop of the standard library.
     pub worker_class: String,
     /// Number of workers.
     pub workers: u32,
@@ -292,8 +292,12 @@ fn command(options: &Options, python: &Path, bind: &str, direct: SocketAddr) -> 
         command.args(["builtin.py", &direct.port().to_string(), &options.workers.to_string()]);
         return command;
     }
-    let uvicorn = options.worker_class == "uvicorn";
-    let class = if uvicorn { "uvicorn_worker.UvicornWorker" } else { &options.worker_class };
+    let (class, application) = match options.worker_class.as_str() {
+        "uvicorn" => ("uvicorn_worker.UvicornWorker", "asgi:application"),
+        // The same server with the loop and the parser of pure Python.
+        "asyncio" => ("uvicorn_worker.UvicornH11Worker", "asgi:application"),
+        other => (other, "app:app"),
+    };
     command.args([
         "-m",
         "gunicorn",
@@ -312,7 +316,7 @@ fn command(options: &Options, python: &Path, bind: &str, direct: SocketAddr) -> 
     if let Some(timeout) = options.timeout_s {
         command.args(["-t", &timeout.to_string()]);
     }
-    command.arg(if uvicorn { "asgi:application" } else { "app:app" });
+    command.arg(application);
     command
 }
 

@@ -15,7 +15,7 @@ pub use super::census_model::{Asked, Census, FoundBy, Greenlet, MachineStack, Re
 use super::gc::{self, Price};
 use super::greenlets::{LoopClock, State, Words};
 use super::heap::Pages;
-use super::kinds::{GreenletType, Kind, Kinds, Library, type_name};
+use super::kinds::{GreenletType, Kind, Kinds, Library, slot, type_name};
 use super::layout::FrameKind;
 use super::memory::{MemoryReader, ReadError};
 use super::object;
@@ -399,13 +399,18 @@ fn shown(chain: &[Link]) -> impl Iterator<Item = &Link> {
     chain.iter().filter(|link| link.owner != Owner::Interpreter)
 }
 
-/// Whether a timer will wake nobody any more. eventlet keeps one that was cancelled until its time comes, and says so in it.
+/// Whether a timer will wake nobody any more. eventlet and asyncio keep one that was cancelled until its time comes, and say
+/// so in it.
 fn is_spent(looking: &Looking<'_>, timer: u64) -> bool {
     let mut types = Types::default();
-    let mut called = || -> Result<bool, ReadError> {
-        let Some(value) = looking.attribute(timer, "called")? else { return Ok(false) };
+    let mut said = || -> Result<bool, ReadError> {
+        let value = match looking.attribute(timer, "called")? {
+            Some(value) => Some(value),
+            None => slot(*looking, timer, "_cancelled")?,
+        };
+        let Some(value) = value else { return Ok(false) };
         let of_type = types.of(looking, value)?;
         Ok(of_type.name == "bool" && integer(looking, of_type, value)? == Some(1))
     };
-    called().unwrap_or(false)
+    said().unwrap_or(false)
 }

@@ -16,6 +16,8 @@ use super::objects::TypeAt;
 const MAX_BASES: usize = 32;
 /// Longest name of a type.
 const MAX_NAME: usize = 96;
+/// Largest instance in which a slot is looked for.
+const MAX_INSTANCE: u64 = 4_096;
 /// Most types that are remembered.
 const MAX_TYPES: usize = 200_000;
 /// Bytes of a type that are looked at: its base is the last field, with the longest head before it.
@@ -165,6 +167,36 @@ fn module(looking: Looking<'_>, type_address: u64) -> Option<String> {
     let dictionary = looking.memory.word(type_address.wrapping_add(looking.objects.kind.base + 8)).ok()?;
     let module = looking.item(dictionary, "__module__").ok()??;
     object::text(looking.memory, looking.layout, module).ok()
+}
+
+/// What one of an instance's slots holds, which the class that declares it describes; `None` where there is none of that
+/// name, or nothing in it.
+pub fn slot(looking: Looking<'_>, instance: u64, name: &str) -> Result<Option<u64>, ReadError> {
+    let (memory, at) = (looking.memory, looking.objects.kind);
+    let mut kind = looking.type_of(instance)?;
+    for _ in 0..MAX_BASES {
+        if kind == 0 {
+            break;
+        }
+        let dictionary = memory.word(kind.wrapping_add(at.base + 8))?;
+        let described = if dictionary == 0 { None } else { looking.item(dictionary, name)? };
+        let Some(descriptor) = described else {
+            kind = memory.word(kind.wrapping_add(at.base))?;
+            continue;
+        };
+        if type_name(memory, at, looking.type_of(descriptor)?)? != "member_descriptor" {
+            break;
+        }
+        // Behind its class and two names a descriptor points at its member: a name, a kind, and where the value is.
+        let member = looking.word_behind(descriptor, 24)?;
+        let place = memory.word(member.wrapping_add(16))?;
+        if !(8..=MAX_INSTANCE).contains(&place) {
+            break;
+        }
+        let value = memory.word(instance.wrapping_add(place))?;
+        return Ok((value != 0).then_some(value));
+    }
+    Ok(None)
 }
 
 /// The name of a type.

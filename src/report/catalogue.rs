@@ -83,7 +83,7 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     entry(
         "waiting_client",
-        "Request slots wait for silent or slow clients",
+        "Requests wait for silent or slow clients",
         "Put a buffering proxy in front, shorten keep-alive and read timeouts, or use a worker with a loop.",
     ),
     entry(

@@ -73,6 +73,7 @@ const fn chosen_set(set: SetArg) -> Option<Set> {
     match set {
         SetArg::Tune => Some(Set::Tune),
         SetArg::HeldOut => Some(Set::HeldOut),
+        SetArg::Third => Some(Set::Third),
         SetArg::All => None,
     }
 }
@@ -159,7 +160,7 @@ fn document(
     let host = host::facts()?;
     let level: Level = args.level.into();
     let (mut sets, mut promised) = (Vec::new(), Vec::new());
-    for set in [Set::Tune, Set::HeldOut] {
+    for set in Set::ALL {
         let of_set = || runs.iter().filter(move |run| run.set == set);
         if of_set().next().is_none() {
             continue;

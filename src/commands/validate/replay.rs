@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::reading::{report_of, said};
+use crate::capture::lowered::to_kernel_files;
 use crate::capture::model::Level;
 use crate::capture::reader;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,7 +13,7 @@ use crate::portal::scenarios::Scenario;
 use crate::validate::run::{Beside, Outcome, Run};
 
 /// Judges the captures of a folder. Beside the runs, how many captures were left out: of no scenario that was chosen, of
-/// another level, or unreadable.
+/// another level, or unreadable. At the lowest level those of a higher one are judged by what it would have seen.
 pub fn runs(folder: &Path, scenarios: &[Scenario], level: Level) -> Result<(Vec<Run>, u64)> {
     let mut runs = Vec::new();
     let mut left_out = 0;
@@ -21,6 +22,7 @@ pub fn runs(folder: &Path, scenarios: &[Scenario], level: Level) -> Result<(Vec<
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let scenario = scenarios.iter().find(|s| s.id == Scenario::id_of(&name));
         let capture = scenario.and_then(|s| Some((s, reader::read(&file).ok()?)));
+        let capture = capture.map(|(s, c)| (s, if level == Level::Proc { to_kernel_files(c) } else { c }));
         let Some((scenario, capture)) = capture.filter(|(_, c)| c.header.level == level) else {
             left_out += 1;
             continue;

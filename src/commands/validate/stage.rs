@@ -17,7 +17,7 @@ use crate::portal::limits::{Group, Neighbours};
 use crate::portal::load::{self, Plan, REQUEST_PATIENCE};
 use crate::portal::oracle::{self, Stamp};
 use crate::portal::process::Identity;
-use crate::portal::scenarios::{Limit, Load, Outside, Scenario};
+use crate::portal::scenarios::{Effect, Limit, Load, Outside, Scenario};
 use crate::portal::server::{Options, Portal};
 use crate::portal::{faults, http};
 
@@ -166,7 +166,7 @@ impl Stage {
             Some(Outside::Stopped) => self.stop(),
             Some(Outside::SilentClients) => self.silence(scenario.slots().max(1)),
             None => match scenario.path(FAULT_SECONDS) {
-                Some(path) if scenario.client().is_some() => self.hold(scenario, &path),
+                Some(path) if scenario.client().is_some() => self.hold(scenario, &path, before),
                 Some(path) => self.ask(scenario, &path, before),
                 None => Ok(None),
             },
@@ -208,13 +208,17 @@ impl Stage {
         Ok(None)
     }
 
-    fn hold(&mut self, scenario: &Scenario, path: &str) -> Result<Option<i32>> {
+    fn hold(&mut self, scenario: &Scenario, path: &str, before: &Stamps) -> Result<Option<i32>> {
         let client = scenario.client().unwrap_or(faults::Client::Asks);
         let held = load::Held::new(self.portal.direct, client, path, scenario.requests());
         self.held = Some(held.map_err(|e| failed(&e.to_string()))?);
         // More clients than slots: some of them stay in the queue, so what is awaited is that somebody was taken.
         until(PATIENCE, || self.connected() > 0)?;
-        Ok(None)
+        // A client that is never let in does not reach the application.
+        if scenario.effect == Effect::Unanswered || before.is_empty() {
+            return Ok(None);
+        }
+        self.entered(scenario, before)
     }
 
     fn ask(&self, scenario: &Scenario, path: &str, before: &Stamps) -> Result<Option<i32>> {
@@ -233,11 +237,19 @@ impl Stage {
                 std::thread::spawn(move || client.answer());
             }
         }
-        // What only looks like a fault tells the oracle nothing.
+        // What only looks like a fault tells the oracle nothing; what goes on in the background has answered.
+        if scenario.control && scenario.background() {
+            return Ok(None);
+        }
         if before.is_empty() || scenario.control {
             self.accepted()?;
             return Ok(None);
         }
+        self.entered(scenario, before)
+    }
+
+    /// Waits until all that can be are in the fault. Gives the worker that they are in.
+    fn entered(&self, scenario: &Scenario, before: &Stamps) -> Result<Option<i32>> {
         let wanted = match scenario.slots() {
             0 => u64::from(scenario.requests()),
             slots => u64::from(scenario.requests()).min(slots),
@@ -382,12 +394,14 @@ fn plan(load: Load, address: std::net::SocketAddr) -> Option<Plan> {
         Load::Keepalive => ("/", 16, 250),
         // Clients give up after a second; nobody is kept that long. A page that waits on purpose tells the oracle nothing.
         Load::Longpoll => ("/fault/control_long_poll?seconds=0.8", 8, 0),
+        Load::Health => ("/register", 1, 500),
+        Load::Large => ("/fault/large_page", 4, 20),
     };
     Some(Plan {
         address,
         path: path.to_owned(),
         connections,
-        keep_alive: true,
+        keep_alive: load != Load::Health,
         pause: Duration::from_millis(pause_ms),
         patience: REQUEST_PATIENCE,
         at_most: Duration::from_mins(2),

@@ -2,12 +2,15 @@
 //! a child process, a file lock, a locked database file or a full log pipe.
 //!
 //! **Necessary (loop):** half of the time asleep elsewhere ([`BLOCKED_SLEEP`]), and either no turn for a second or
-//! sleeps of at least 0.1 s. **Necessary (slots):** half of the slots' time, and no free slot left that answers.
+//! sleeps of at least 0.1 s. **Necessary (slots):** half of the slots' time, those asleep on a lock that one of them holds
+//! counted in, and no free slot left that answers.
 //! **Nearest neighbours:** `idle` (the same system call, but on the loop's own epoll set and called by the loop),
 //! `waiting_upstream` (slots that wait for a backend by design), `gil_contention`.
 //! **Advice:** by subcause: a cooperative driver, timeouts, another worker class.
 
+use super::locks::{behind_words, holder};
 use super::{Assessment, Case, Condition, percent, seconds};
+use crate::capture::model::{Doing, ThreadSample};
 use crate::diagnose::activity::{Activity, Other, other_end};
 use crate::diagnose::below::{asks_name_server, below, words as below_words};
 use crate::diagnose::budget::part;
@@ -15,6 +18,7 @@ use crate::diagnose::culprit::{describe_fd, peer, with_service};
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{BLOCKED_GAP_NS, BLOCKED_SLEEP, BLOCKING_SLEEP_NS, SAME_PLACE, SLOTS_HELD};
+use crate::diagnose::view::At;
 
 /// Sleeps that block a loop.
 const BLOCKS_LOOP: &[Activity] = &[
@@ -54,11 +58,12 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let mut a = Assessment::new(Code::LoopBlockedOffCpu);
     a.subcause = worst.and_then(Activity::subcause).map(str::to_owned);
     if slots {
-        let held = share * part(f.slots.seen, f.slots.capacity);
+        let behind = holder(f).filter(|h| Some(h.activity) == worst).map_or(0.0, |h| h.behind);
+        let held = share * part(f.slots.seen, f.slots.capacity) + behind;
         a = a
             .need(Condition::at_least(
                 "proc.syscall",
-                format!("{} of its slots' time is spent {words}", percent(held)),
+                format!("{} of its slots' time is spent {words}{}", percent(held), behind_words(behind)),
                 held,
                 SLOTS_HELD,
             ))
@@ -113,7 +118,15 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
 }
 
 fn unknown_in_callbacks(case: &Case<'_, '_>) -> u64 {
-    let asleep = case.features.stacks.iter().filter(|s| s.meaning.activity == Activity::Unknown);
+    let f = &case.features;
+    let facts = f.process.facts;
+    // Without stacks every sleep of a worker's loop whose call is known, and is not its poller, is somebody else's.
+    if facts.python.is_none() && facts.worker_class.is_some() && f.stacked() == 0 {
+        let called = |s: &&At<&ThreadSample>| matches!(s.value.doing, Doing::Syscall(..));
+        let calls = f.process.samples_in(facts.loop_tid, f.span).filter(called).count() as u64;
+        return if calls >= f.main.asleep() { f.main.count(Activity::Unknown) } else { 0 };
+    }
+    let asleep = f.stacks.iter().filter(|s| s.meaning.activity == Activity::Unknown);
     asleep.filter(|s| s.stack.is_some_and(|s| s.place == Place::Callback)).map(|s| s.count).sum()
 }
 

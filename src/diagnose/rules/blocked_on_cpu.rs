@@ -21,7 +21,7 @@ use crate::diagnose::features::Features;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, common_path, culprit};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, COLLECTING, COMPUTING_DEMAND, FEWEST_SAMPLES, INSIDE_ONE_CALL, SAME_PLACE,
+    BLOCKED_GAP_NS, COLLECTING, COMPUTING_DEMAND, FEWEST_SAMPLES, INSIDE_ONE_CALL, NOT_POLLING, SAME_PLACE,
 };
 
 /// Judges a case.
@@ -41,21 +41,7 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
         demand,
         COMPUTING_DEMAND,
     ));
-    a = a.need(if f.gaps.known {
-        let scaled = if alone < 0.9 {
-            format!(" (of {}, scaled to a processor of its own)", seconds(f.gaps.longest_ns))
-        } else {
-            String::new()
-        };
-        Condition::at_least(
-            "loop.signs",
-            format!("did not turn, accept or answer for {}{scaled}", seconds(gap_ns)),
-            gap_ns as f64 / 1e9,
-            BLOCKED_GAP_NS as f64 / 1e9,
-        )
-    } else {
-        Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
-    });
+    a = a.need(silence(f, gap_ns, alone));
     let stacks = f.stacks_of(|m| m.activity == Activity::Runnable);
     let path = common_path(
         &stacks.iter().copied().filter(|(s, _)| s.place == Place::Callback).collect::<Vec<_>>(),
@@ -83,7 +69,11 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
                     !path.is_empty(),
                 ));
         }
-        // Without stacks a computation cannot be told from a spin.
+        // Without stacks a spin is told by what it does meanwhile: it turns, or it asks its poller.
+        None if f.gaps.known || not_polling(f).is_some() => {
+            let words = "no stack could be read; a loop that spins would have turned";
+            a = a.need(Condition::holds("loop.signs", words.into(), true)).cap(0.75);
+        }
         None => a = a.need(Condition::unseen("memory.stack", "no stack could be read".into())),
     }
     let told = subcause(f);
@@ -135,6 +125,37 @@ fn by(assessment: &Assessment, told: Option<&str>) -> String {
         }
         _ => format!("computation in {who}"),
     }
+}
+
+/// How long the loop was silent, at a processor of its own.
+fn silence(f: &Features<'_, '_>, gap_ns: u64, alone: f64) -> Condition {
+    if !f.gaps.known {
+        return not_polling(f).unwrap_or_else(|| {
+            Condition::unseen("loop.signs", "whether the loop turns could not be seen".into())
+        });
+    }
+    let scaled = if alone < 0.9 {
+        format!(" (of {}, scaled to a processor of its own)", seconds(f.gaps.longest_ns))
+    } else {
+        String::new()
+    };
+    Condition::at_least(
+        "loop.signs",
+        format!("did not turn, accept or answer for {}{scaled}", seconds(gap_ns)),
+        gap_ns as f64 / 1e9,
+        BLOCKED_GAP_NS as f64 / 1e9,
+    )
+}
+
+/// Where nothing tells of turns: a loop that serves nobody and spends no time in the kernel does not ask its poller.
+fn not_polling(f: &Features<'_, '_>) -> Option<Condition> {
+    let share = f.system_share.filter(|share| *share < NOT_POLLING)?;
+    let alone = f.traffic.readings > 1 && f.traffic.events == 0;
+    let observed = format!(
+        "it serves nobody, and {} of its processor time is in the kernel: it asks no poller",
+        percent(share)
+    );
+    alone.then(|| Condition::below("proc.stat", observed, share, NOT_POLLING))
 }
 
 /// What the sub-cause rests on.

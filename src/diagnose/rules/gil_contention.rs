@@ -18,11 +18,13 @@ use crate::diagnose::thresholds::{GIL_BUSY, GIL_SHARE};
 #[must_use]
 pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
-    let python = f.process.facts.python.as_ref()?;
-    if python.runtime_end <= python.runtime_start {
-        return None;
-    }
     let slots = f.slots.capacity > 0;
+    match &f.process.facts.python {
+        Some(python) if python.runtime_end <= python.runtime_start => return None,
+        // Whose lock it is was not read; a pool's threads tell by how they wait.
+        None if !slots => return None,
+        _ => {}
+    }
     let tally = f.judged();
     let share = if slots {
         // Free slots do not wait for anything: only the busy part counts.
@@ -49,6 +51,9 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
             f.process_on_cpu,
             GIL_BUSY,
         ));
+    if f.process.facts.python.is_none() {
+        a = a.cap(0.65);
+    }
     let held: u64 = f.gil_holders.values().sum();
     let top = f.gil_holders.iter().max_by_key(|(tid, n)| (**n, std::cmp::Reverse(**tid)));
     let other = top.filter(|(tid, n)| {
@@ -94,8 +99,15 @@ fn holder(case: &Case<'_, '_>, tid: i32) -> Culprit {
     culprit(&path).map_or_else(|| thread.clone(), |frame| thread.clone().at(frame))
 }
 
-/// What most of the computing slots compute.
+/// What most of the computing slots compute; or the threads beside a loop, which itself only waits for them.
 fn busiest_function(case: &Case<'_, '_>) -> Option<Culprit> {
-    let stacks = case.features.stacks_of(|m| matches!(m.activity, Activity::Runnable | Activity::Gil));
+    let f = &case.features;
+    let seen = if f.slots.capacity > 0 { &f.stacks } else { &f.beside };
+    let computes = |activity| matches!(activity, Activity::Runnable | Activity::Gil);
+    let stacks: Vec<_> = seen
+        .iter()
+        .filter(|s| computes(s.meaning.activity))
+        .filter_map(|s| Some((s.stack?, s.count)))
+        .collect();
     culprit(&common_path(&stacks, 0.6)).map(Culprit::function)
 }

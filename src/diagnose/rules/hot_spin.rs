@@ -1,9 +1,10 @@
 //! `hot_spin`: the loop turns and turns and does nothing useful. The opposite of a blocked loop, at the same CPU.
 //!
 //! **Necessary:** the loop thread wants a processor ([`COMPUTING_DEMAND`]); the loop turns (no gap of a second); the
-//! processor time goes into the loop's own code or into yielding to it, not into requests; and either a watched
-//! descriptor is ready every time and never drained, or that time bears no relation to the requests served.
-//! A descriptor that `poll` cannot be asked about (one of a `select`, a named pipe, a terminal) is seen by a burst only.
+//! processor time goes into the loop's own code or into yielding to it, not into requests (where nobody is served, a part
+//! of it is enough: a callback takes time, too); and either a watched descriptor is ready every time and never drained, or
+//! that time bears no relation to the requests served. A descriptor that `poll` cannot be asked about (one of a `select`, a
+//! named pipe, a terminal) is seen by a burst only.
 //! **Nearest neighbours:** `loop_blocked_on_cpu` (no turns, old heartbeat), `saturated_productive` (bytes move, stacks
 //! in requests). A throttled or starved spinner is still a spinner: removing the quota would not restore service.
 //! **Sources:** libev's and `CPython`'s level-triggered use of epoll; gevent issues 1710 and 1273, celery 1845.
@@ -14,7 +15,7 @@ use std::collections::BTreeSet;
 use super::{Assessment, Case, Condition, percent, seconds};
 use crate::capture::model::{Doing, EpollEntry, Frame, LoopKind};
 use crate::capture::syscalls::{Wait, describe};
-use crate::diagnose::activity::Activity;
+use crate::diagnose::activity::{Activity, Other, other_end};
 use crate::diagnose::budget::part;
 use crate::diagnose::burst;
 use crate::diagnose::culprit::describe_fd;
@@ -23,8 +24,8 @@ use crate::diagnose::known;
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{Place, Stack, common_path, culprit, is_application};
 use crate::diagnose::thresholds::{
-    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, FEWEST_SAMPLES, LOOP_CODE, LOOP_CODE_PER_REQUEST_NS,
-    SAME_PLACE, UNDRAINED, UNDRAINED_ANSWERS,
+    BLOCKED_GAP_NS, BYTES_PER_REQUEST, COMPUTING_DEMAND, FEWEST_SAMPLES, KERNEL_PER_REQUEST_NS, LOOP_CODE,
+    LOOP_CODE_PER_REQUEST_NS, LOOP_CODE_UNASKED, POLLING, SAME_PLACE, UNDRAINED, UNDRAINED_ANSWERS,
 };
 
 const POLLIN: i16 = 0x1;
@@ -53,31 +54,43 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     let (turns, stacks) = turning_samples(f);
     if stacks > 0 {
         let share = part(turns, stacks);
+        let unasked = nobody_served(f);
+        let least = if unasked { LOOP_CODE_UNASKED } else { LOOP_CODE };
         a = a
-            .need(
-                Condition::at_least(
+            .need(match undrained.as_ref().filter(|fd| unasked && share < least && !is_client(case, fd)) {
+                Some(fd) => fd_condition(case, fd),
+                None => Condition::at_least(
                     "memory.stack",
                     format!("{} of its running time is the loop's own code or a yield to it", percent(share)),
                     share,
-                    LOOP_CODE,
+                    least,
                 )
                 .sampled(turns, stacks),
-            )
+            })
             .need(fruitless(f, share, undrained.as_ref()));
     } else {
-        // Without stacks only a descriptor that is never drained tells a spin from a computation.
+        // Without stacks a descriptor that is never drained tells a spin from a computation, or that it asks its poller for
+        // nobody, or that it turns for nobody.
         let by_poll = undrained.as_ref().map(|fd| fd_condition(case, fd));
         let seen = by_poll.or_else(|| burst::woken_by(case, of_burst?));
+        // A worker without a loop does in the kernel what its requests do.
+        let seen = seen.or_else(|| polling(f).filter(|_| f.slots.capacity == 0));
         a = a.need(seen.unwrap_or_else(|| {
-            Condition::unseen("poll", "no stacks, and no descriptor was seen to stay ready".into())
+            let words = "no stacks, and no descriptor was seen to stay ready";
+            if f.gaps.known && f.slots.capacity == 0 && nobody_served(f) {
+                Condition::holds("sockets", format!("{words}; it turns, and serves nobody"), true)
+            } else {
+                Condition::unseen("poll", words.into())
+            }
         }));
+        a = a.cap(0.7);
     }
     if let Some(system) = f.system_share {
         a = a.note(Condition::at_least(
             "proc.stat",
             format!("{} of its processor time is in the kernel", percent(system)),
             system,
-            0.2,
+            POLLING,
         ));
     }
     Some(explain(case, a, undrained, of_burst))
@@ -251,6 +264,13 @@ fn turning(f: &Features<'_, '_>, undrained: bool, closed: Option<&EpollEntry>) -
             LOOP_CODE,
         );
     }
+    if !f.gaps.known
+        && f.stacked() == 0
+        && f.slots.capacity == 0
+        && let Some(polls) = polling(f)
+    {
+        return polls;
+    }
     if !f.gaps.known && !undrained {
         return Condition::unseen("heartbeat", "whether the loop turns could not be seen".into());
     }
@@ -272,6 +292,37 @@ fn turning_samples(f: &Features<'_, '_>) -> (u64, u64) {
         let turn = stack.place == Place::Loop || stack.yields();
         (turns + if turn { n } else { 0 }, all + n)
     })
+}
+
+/// Time in the kernel that no request accounts for: what a loop does there is to ask its poller.
+fn polling(f: &Features<'_, '_>) -> Option<Condition> {
+    let share = f.system_share.filter(|share| *share >= POLLING)?;
+    let requests = f.traffic.events as f64 + f.traffic.bytes as f64 / BYTES_PER_REQUEST;
+    let each = share * f.main.on_cpu() * f.main.span_ns as f64 / requests.max(1.0);
+    (each >= KERNEL_PER_REQUEST_NS).then(|| {
+        Condition::at_least(
+            "proc.stat",
+            format!(
+                "{} of its processor time is in the kernel: {} for each sign of service",
+                percent(share),
+                seconds(each as u64)
+            ),
+            share,
+            POLLING,
+        )
+    })
+}
+
+/// Whether nobody was served all the time: no client was accepted, answered or let go, and no backend said anything that
+/// somebody could have waited for.
+const fn nobody_served(f: &Features<'_, '_>) -> bool {
+    f.traffic.readings > 1 && f.traffic.events == 0 && f.traffic.spoken_readings == 0
+}
+
+/// Whether a descriptor is a client's: that one waits to be read is what a busy worker looks like, too.
+fn is_client(case: &Case<'_, '_>, fd: &ReadyFd) -> bool {
+    let other = other_end(case.view, case.features.process, fd.fd, case.features.span.end_ns);
+    matches!(other, Other::Client(_))
 }
 
 /// Processor time in the loop's own code that no request accounts for.

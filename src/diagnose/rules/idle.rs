@@ -18,7 +18,7 @@ fn parked_by_design(f: &Features<'_, '_>) -> bool {
     let no_backend = f.traffic.asked_readings == 0 && f.traffic.spoken_readings == 0;
     f.parked.as_ref().is_some_and(|p| {
         let clients_only = p.on_sockets == 0 || f.traffic.backends.is_empty();
-        p.for_ever + p.in_pools == 0 && clients_only && p.on_sockets + p.timed + p.inside > 0
+        p.for_ever + p.in_pools + p.on_bodies == 0 && clients_only && p.on_sockets + p.timed + p.inside > 0
     }) && no_backend
 }
 

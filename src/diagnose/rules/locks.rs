@@ -4,28 +4,44 @@
 //! **What tells them apart:** turnover. Where a lock changes hands the sleepers wake and sleep again; in a deadlock no
 //! involved thread was switched in for the whole window. Three seconds of silence are a strong sign and no proof, so
 //! `deadlock` keeps a cap on its confidence, and a lower one for a single slot: its lock may be held by another process's
-//! thread or by one that works long.
+//! thread or by one that works long. A thread inside the very function at whose lock the others sleep, asleep on something
+//! outside, holds that lock: then what it waits for is the cause, and what sleeps behind it is counted to that.
 //! **Nearest neighbours:** free pool threads (recognised by their stacks), `gil_contention`.
 //! **Advice:** hold the named lock for less; order locks; initialise locks after fork.
+
+use std::collections::BTreeMap;
 
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
-use crate::diagnose::features::Features;
+use crate::diagnose::features::{Features, Seen};
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{common_path, culprit};
-use crate::diagnose::thresholds::SLOTS_HELD;
+use crate::diagnose::thresholds::{SAME_PLACE, SLOTS_HELD};
 
 /// Locks that nobody releases.
 #[must_use]
 pub fn deadlock(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = slotted(case)?;
     let (still, threads) = silent(f);
-    let mut a = common(case, Code::Deadlock).need(Condition::holds(
-        "proc.schedstat",
-        format!("{still} of {threads} threads that wait for a lock were never woken in the window"),
-        threads > 0 && still == threads,
-    ));
+    let mut a = common(case, Code::Deadlock)
+        .need(Condition::holds(
+            "proc.schedstat",
+            format!("{still} of {threads} threads that wait for a lock were never woken in the window"),
+            threads > 0 && still == threads,
+        ))
+        .need(match holder(f) {
+            Some(held) => Condition::holds(
+                "memory.stack",
+                format!("thread {} is inside what they wait for, asleep {}", held.tid, held.activity.words()),
+                false,
+            ),
+            None => Condition::holds(
+                "memory.stack",
+                "nobody is inside what they wait for, asleep on something else".into(),
+                true,
+            ),
+        });
     a.summary = "its request slots wait for locks and none of them was woken: most likely a deadlock".into();
     let cap = if threads >= 2 { 0.8 } else { 0.7 };
     Some(finish(case, a).cap(cap).unless("one wake-up among them: lock_contention"))
@@ -43,6 +59,57 @@ pub fn contention(case: &Case<'_, '_>) -> Option<Assessment> {
     ));
     a.summary = "its request slots wait for an application lock".into();
     Some(finish(case, a).unless("no wake-up at all: deadlock"))
+}
+
+/// A thread that others wait for, and what it waits for itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Holder {
+    /// The thread.
+    pub tid: i32,
+    /// What it is asleep on.
+    pub activity: Activity,
+    /// Share of all slots' time that is asleep behind it.
+    pub behind: f64,
+}
+
+/// Whoever keeps slots waiting that were never woken: a thread inside the function at whose lock most of them sleep, which
+/// itself sleeps on something that is no lock.
+#[must_use]
+pub fn holder(f: &Features<'_, '_>) -> Option<Holder> {
+    let (still, threads) = silent(f);
+    if threads == 0 || still < threads {
+        return None;
+    }
+    let asleep =
+        |activity| !matches!(activity, Activity::Runnable | Activity::OwnPoller | Activity::FreeSlot);
+    let mut wanted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for seen in f.stacks.iter().filter(|s| s.meaning.activity == Activity::Lock) {
+        if let Some(frame) = seen.stack.and_then(|s| s.frames.first()) {
+            *wanted.entry((&frame.file, &frame.function)).or_default() += seen.count;
+        }
+    }
+    let (place, _) = wanted.into_iter().max_by_key(|(place, n)| (*n, std::cmp::Reverse(*place)))?;
+    let inside = |s: &&Seen<'_, '_>| {
+        let outside = asleep(s.meaning.activity) && s.meaning.activity != Activity::Lock;
+        outside && s.stack.is_some_and(|s| s.frames.iter().any(|f| (&*f.file, &*f.function) == place))
+    };
+    let seen = f.stacks.iter().filter(inside).max_by_key(|s| (s.count, std::cmp::Reverse(s.tid)))?;
+    let all: u64 = f.stacks.iter().filter(|s| s.tid == seen.tid).map(|s| s.count).sum();
+    (part(seen.count, all) >= SAME_PLACE).then(|| Holder {
+        tid: seen.tid,
+        activity: seen.meaning.activity,
+        behind: f.slots.held(Activity::Lock),
+    })
+}
+
+/// The share behind a lock in words; nothing where there is none.
+#[must_use]
+pub fn behind_words(behind: f64) -> String {
+    if behind > 0.0 {
+        format!(", {} of it behind a lock that one of them holds", percent(behind))
+    } else {
+        String::new()
+    }
 }
 
 fn slotted<'c, 'v, 'a>(case: &'c Case<'v, 'a>) -> Option<&'c Features<'v, 'a>> {

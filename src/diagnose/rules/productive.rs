@@ -39,7 +39,9 @@ fn turns(f: &Features<'_, '_>) -> Condition {
 #[must_use]
 pub fn saturated(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
-    let demand = f.main.demand().max(f.process_on_cpu.min(1.0));
+    // A pool's threads share one interpreter; what threads beside a loop compute takes nothing from the loop.
+    let pool = if f.slots.capacity > 1 { f.process_on_cpu.min(1.0) } else { 0.0 };
+    let demand = f.main.demand().max(pool);
     let full = f.slots.capacity > 1 && f.slots.busy_share >= NO_FREE_SLOT;
     let mut a = Assessment::new(Code::SaturatedProductive);
     a = if full {
@@ -58,6 +60,10 @@ pub fn saturated(case: &Case<'_, '_>) -> Option<Assessment> {
         ))
     };
     a = a.need(served(f)).need(turns(f));
+    // A loop that spins beside its requests looks the same from outside.
+    if f.stacked() == 0 {
+        a = a.cap(0.85);
+    }
     if let Some(waiting) = case.accept_waiting {
         a = a.note(Condition::at_least(
             "sockets",
@@ -116,7 +122,7 @@ pub fn healthy(case: &Case<'_, '_>) -> Option<Assessment> {
             demand,
             0.95,
         ));
-    if !f.gaps.known {
+    if !f.gaps.known || (f.slots.capacity > 1 && f.stacked() == 0) {
         a = a.cap(0.75);
     }
     a = a.note(Condition::at_least(

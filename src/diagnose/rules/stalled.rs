@@ -23,7 +23,8 @@ pub fn assess(case: &Case<'_, '_>) -> Option<Assessment> {
     }
     let flying = t.flying(f.span);
     let poller = f.main.share(Activity::OwnPoller);
-    let asked = part(t.asked_readings, t.readings);
+    // A backend that threads beside the loop wait for was asked, whatever its socket is.
+    let asked = if f.helpers.wait_for_backends() { 1.0 } else { part(t.asked_readings, t.readings) };
     let old_ms = f.span.len_ns() / 1_000_000;
     let mut a = Assessment::new(Code::StalledInProcess)
         .need(

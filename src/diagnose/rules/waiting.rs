@@ -9,11 +9,12 @@
 //! flight), `stalled_in_process` (no backend asked), and each other: the port says which side a socket is on.
 //! **Advice:** timeouts, pool sizes, more threads, a buffering proxy.
 
+use super::locks::{behind_words, holder};
 use super::{Assessment, Case, Condition, percent};
 use crate::diagnose::activity::Activity;
 use crate::diagnose::budget::part;
 use crate::diagnose::culprit::{describe_fd, with_service};
-use crate::diagnose::features::Features;
+use crate::diagnose::features::{Features, Seen};
 use crate::diagnose::model::{Code, Culprit};
 use crate::diagnose::stack::{common_path, culprit};
 use crate::diagnose::thresholds::{
@@ -71,17 +72,18 @@ pub fn upstream(case: &Case<'_, '_>) -> Option<Assessment> {
 
 fn upstream_slots(case: &Case<'_, '_>) -> Assessment {
     let f = &case.features;
-    let held = f.slots.held(Activity::Upstream) + f.slots.held(Activity::Dns);
     let is_upstream = |a| matches!(a, Activity::Upstream | Activity::Dns);
+    let behind = holder(f).filter(|h| is_upstream(h.activity)).map_or(0.0, |h| h.behind);
+    let held = f.slots.held(Activity::Upstream) + f.slots.held(Activity::Dns) + behind;
     let mut a = Assessment::new(Code::WaitingUpstream)
         .need(Condition::at_least(
             "proc.syscall",
-            format!("{} of its slots' time is spent on backends", percent(held)),
+            format!("{} of its slots' time is spent on backends{}", percent(held), behind_words(behind)),
             held,
             SLOTS_HELD,
         ))
         .need(no_room(f));
-    let dns = f.slots.held(Activity::Dns) * 2.0 > held;
+    let dns = f.slots.held(Activity::Dns) > f.slots.held(Activity::Upstream);
     a.subcause = Some(if dns { "dns" } else { "upstream" }.into());
     let path = common_path(&f.stacks_of(|m| is_upstream(m.activity)), 0.6);
     let fd = f.stacks.iter().filter(|s| is_upstream(s.meaning.activity)).find_map(|s| s.meaning.fd);
@@ -139,6 +141,14 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
             UPSTREAM_AGE_MS as f64,
         ))
         .need(match &f.parked {
+            _ if f.helpers.wait_for_backends() => Condition::holds(
+                "proc.syscall",
+                format!(
+                    "{} of {} threads at work beside the loop wait for a backend",
+                    f.helpers.on_backends, f.helpers.busy
+                ),
+                true,
+            ),
             // What they wait for stands in their stacks; who spoke last is often too close to tell.
             Some(parked) if asked < IN_FLIGHT && !t.backends.is_empty() => Condition::holds(
                 "memory.tasks",
@@ -158,6 +168,14 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     let only = || t.backends.iter().next().filter(|_| t.backends.len() == 1);
     let blamed = t.asked.iter().max_by_key(|(peer, n)| (**n, std::cmp::Reverse(*peer))).or_else(only);
     a.subcause = Some("upstream".into());
+    let waits = |s: &&Seen<'_, '_>| matches!(s.meaning.activity, Activity::Upstream | Activity::Dns);
+    let helper = f.beside.iter().find(waits).filter(|_| f.helpers.wait_for_backends());
+    if let Some(seen) = helper.filter(|_| blamed.is_none()) {
+        let most =
+            f.beside.iter().filter(|s| s.meaning.activity == Activity::Dns).map(|s| s.count).sum::<u64>() * 2
+                > f.beside.iter().filter(waits).map(|s| s.count).sum();
+        return Some(through_helpers(case, a, seen, most));
+    }
     let Some((peer, n)) = blamed else {
         let place = f.parked.as_ref().and_then(|p| p.place.as_ref());
         a.culprit = place.map(Culprit::function);
@@ -186,13 +204,100 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     Some(a.unless("no backend asked: stalled_in_process"))
 }
 
-/// Slots wait for silent or slow clients.
+/// Requests of a loop wait for its threads, and these for a backend.
+fn through_helpers(case: &Case<'_, '_>, mut a: Assessment, seen: &Seen<'_, '_>, dns: bool) -> Assessment {
+    let f = &case.features;
+    let mut blamed = Culprit { kind: "peer".into(), ..Culprit::default() };
+    if let Some(fd) = seen.meaning.fd {
+        let (what, peer) = describe_fd(case.view, f.process, fd, f.span.end_ns);
+        (blamed.fd, blamed.what, blamed.peer) = (Some(fd), Some(what), peer);
+    }
+    let waiting = |s: &&Seen<'_, '_>| s.meaning.activity == seen.meaning.activity;
+    let stacks: Vec<_> = f.beside.iter().filter(waiting).filter_map(|s| Some((s.stack?, s.count))).collect();
+    if let Some(frame) = culprit(&common_path(&stacks, 0.6)) {
+        blamed = blamed.at(frame);
+    }
+    a.subcause = Some(if dns { "dns" } else { "upstream" }.into());
+    let to = blamed.peer.as_deref().map_or_else(|| "a backend".to_owned(), with_service);
+    let place = blamed.place().map_or_else(String::new, |p| format!(" in {p}"));
+    a.summary = format!(
+        "its requests wait for threads beside the loop, and {} of these for {to}{place}; the loop itself is free",
+        f.helpers.on_backends
+    );
+    a.culprit = Some(blamed);
+    a.unless("threads that wait for nobody outside: stalled_in_process")
+}
+
+/// Slots or cooperative requests wait for silent or slow clients.
 #[must_use]
 pub fn client(case: &Case<'_, '_>) -> Option<Assessment> {
+    if case.features.slots.capacity > 0 { Some(client_slots(case)) } else { client_loop(case) }
+}
+
+/// Clients that do not take their answers or do not send what they have announced, while nobody else is served. A loop
+/// has nothing to fear from a few of them as long as others are.
+fn client_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
-    if f.slots.capacity == 0 {
+    let t = &f.traffic;
+    let (readers, reader) = &t.stalled_readers;
+    let bodies = f.parked.as_ref().map_or(0, |p| p.on_bodies);
+    if t.readings < 2 || readers + bodies == 0 {
         return None;
     }
+    let poller = f.main.share(Activity::OwnPoller);
+    let gap = f.gaps.longest_ns as f64 / 1e9;
+    let mut a = Assessment::new(Code::WaitingClient)
+        .need(
+            Condition::at_least(
+                "proc.syscall",
+                format!("its loop turns freely: {} of the time in its own poller", percent(poller)),
+                poller,
+                POLLER_FREE,
+            )
+            .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
+        )
+        .need(Condition::below(
+            "loop.signs",
+            format!("longest silence of the loop {gap:.1} s"),
+            gap,
+            BLOCKED_GAP_NS as f64 / 1e9,
+        ))
+        .need(Condition::below(
+            "sockets",
+            format!("{} signs of service for anybody else", t.events),
+            t.events as f64,
+            1.0,
+        ))
+        .need(Condition::holds(
+            "tcp_info",
+            format!(
+                "{readers} clients took nothing of their answers through the whole span, {bodies} did not send the rest of \
+                 their request; {} requests in flight had no answer",
+                t.stuck
+            ),
+            t.stuck <= bodies,
+        ))
+        .cap(0.8);
+    let slow = *readers >= bodies;
+    a.subcause = Some(if slow { "slow_reader" } else { "silent_client" }.into());
+    let what = if slow {
+        format!("{readers} connections from clients that take nothing")
+    } else {
+        format!("{bodies} requests whose bodies do not come")
+    };
+    a.culprit = Some(Culprit {
+        kind: "peer".into(),
+        peer: reader.clone().filter(|_| slow),
+        what: Some(what),
+        ..Culprit::default()
+    });
+    let how = if slow { "do not take their answers" } else { "do not send what they have announced" };
+    a.summary = format!("its requests wait cooperatively for clients that {how}; the loop itself is free");
+    Some(a.unless("an answer to anybody else: healthy_busy"))
+}
+
+fn client_slots(case: &Case<'_, '_>) -> Assessment {
+    let f = &case.features;
     let held = f.slots.held(Activity::Client);
     let slow = f.traffic.slow_readers > 0;
     let mut a = Assessment::new(Code::WaitingClient)
@@ -217,5 +322,5 @@ pub fn client(case: &Case<'_, '_>) -> Option<Assessment> {
     }
     let how = if slow { "do not take their answers" } else { "say nothing" };
     a.summary = format!("its request slots are held by clients that {how}");
-    Some(a)
+    a
 }
