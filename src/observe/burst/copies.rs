@@ -74,7 +74,9 @@ impl Burst<'_> {
     /// Holds one thread after the other, each once.
     pub(super) fn copy_stacks(&mut self) -> u32 {
         let state = self.shared.state();
+        // Each is let go for good when it has been held once.
         self.ending = true;
+        state.letting_go_ns.store(monotonic_ns(), Ordering::Relaxed);
         let wishes = std::mem::take(&mut self.wishes);
         for (number, wish) in wishes.iter().enumerate() {
             if monotonic_ns() >= self.deadline_ns {
