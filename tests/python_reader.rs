@@ -16,7 +16,7 @@ use stallscope::python::{Sample, StackReader};
 /// Runs on Python 2.7 and all of Python 3.
 const PARKED: &str = r#"# -*- coding: utf-8 -*-
 from __future__ import print_function
-import ctypes, json, sys, threading
+import ctypes, json, sys, threading, time
 
 gettid = getattr(threading, "get_native_id", None) or (lambda: ctypes.CDLL(None).syscall(186))
 for_ever = threading.Event()
@@ -74,11 +74,20 @@ for t in threads:
 def waits(frame):
     return frame and frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "wait"
 
-# Each stands still once it is in the condition of the event.
+def asleep(tid):
+    with open("/proc/self/task/%d/stat" % tid) as f:
+        return f.read().rsplit(")", 1)[1].split()[0] == "S"
+
+# Each stands still once it is asleep in the condition of the event, at the same instruction at two looks.
+before = None
 while True:
     frames = sys._current_frames()
-    if len(tids) == len(threads) and all(waits(frames.get(t.ident)) for t in threads):
+    arrived = len(tids) == len(threads) and all(waits(frames.get(t.ident)) for t in threads)
+    here = [frames[t.ident].f_lasti for t in threads] if arrived else None
+    if arrived and here == before and all(asleep(tid) for tid in tids.values()):
         break
+    before = here
+    time.sleep(0.01)
 
 def stack(frame):
     out = []

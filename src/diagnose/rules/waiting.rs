@@ -102,6 +102,27 @@ fn upstream_slots(case: &Case<'_, '_>) -> Assessment {
     a.unless("a free slot that answers: healthy_busy")
 }
 
+/// What is needed of a loop whose requests wait cooperatively: that it is free meanwhile.
+fn free_loop(a: Assessment, f: &Features<'_, '_>) -> Assessment {
+    let poller = f.main.share(Activity::OwnPoller);
+    let gap = f.gaps.longest_ns as f64 / 1e9;
+    a.need(
+        Condition::at_least(
+            "proc.syscall",
+            format!("its loop turns freely: {} of the time in its own poller", percent(poller)),
+            poller,
+            POLLER_FREE,
+        )
+        .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
+    )
+    .need(Condition::below(
+        "loop.signs",
+        format!("longest silence of the loop {gap:.1} s"),
+        gap,
+        BLOCKED_GAP_NS as f64 / 1e9,
+    ))
+}
+
 fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     let f = &case.features;
     let t = &f.traffic;
@@ -109,25 +130,8 @@ fn upstream_loop(case: &Case<'_, '_>) -> Option<Assessment> {
         return None;
     }
     let flying = t.flying(f.span);
-    let poller = f.main.share(Activity::OwnPoller);
     let asked = part(t.asked_readings, t.readings);
-    let gap = f.gaps.longest_ns as f64 / 1e9;
-    let mut a = Assessment::new(Code::WaitingUpstream)
-        .need(
-            Condition::at_least(
-                "proc.syscall",
-                format!("its loop turns freely: {} of the time in its own poller", percent(poller)),
-                poller,
-                POLLER_FREE,
-            )
-            .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
-        )
-        .need(Condition::below(
-            "loop.signs",
-            format!("longest silence of the loop {gap:.1} s"),
-            gap,
-            BLOCKED_GAP_NS as f64 / 1e9,
-        ))
+    let mut a = free_loop(Assessment::new(Code::WaitingUpstream), f)
         .need(Condition::at_least(
             flying.source,
             format!("requests were in flight in {} of the looks", percent(flying.share)),
@@ -244,24 +248,7 @@ fn client_loop(case: &Case<'_, '_>) -> Option<Assessment> {
     if t.readings < 2 || readers + bodies == 0 {
         return None;
     }
-    let poller = f.main.share(Activity::OwnPoller);
-    let gap = f.gaps.longest_ns as f64 / 1e9;
-    let mut a = Assessment::new(Code::WaitingClient)
-        .need(
-            Condition::at_least(
-                "proc.syscall",
-                format!("its loop turns freely: {} of the time in its own poller", percent(poller)),
-                poller,
-                POLLER_FREE,
-            )
-            .sampled(f.main.count(Activity::OwnPoller), f.main.total()),
-        )
-        .need(Condition::below(
-            "loop.signs",
-            format!("longest silence of the loop {gap:.1} s"),
-            gap,
-            BLOCKED_GAP_NS as f64 / 1e9,
-        ))
+    let mut a = free_loop(Assessment::new(Code::WaitingClient), f)
         .need(Condition::below(
             "sockets",
             format!("{} signs of service for anybody else", t.events),
