@@ -74,18 +74,13 @@ for t in threads:
 def waits(frame):
     return frame and frame.f_code.co_name == "wait" and frame.f_back.f_code.co_name == "wait"
 
-def asleep(tid):
-    with open("/proc/self/task/%d/stat" % tid) as f:
-        return f.read().rsplit(")", 1)[1].split()[0] == "S"
-
-# Each stands still once it is asleep in the condition of the event, at the same instruction at two looks.
-before = None
-while True:
+# Each stands still once it is in the condition of the event: at the same instruction at several looks.
+before, same = None, 0
+while same < 5:
     frames = sys._current_frames()
     arrived = len(tids) == len(threads) and all(waits(frames.get(t.ident)) for t in threads)
     here = [frames[t.ident].f_lasti for t in threads] if arrived else None
-    if arrived and here == before and all(asleep(tid) for tid in tids.values()):
-        break
+    same = same + 1 if arrived and here == before else 0
     before = here
     time.sleep(0.01)
 
