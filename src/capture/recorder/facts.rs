@@ -6,8 +6,8 @@ use super::Options;
 use super::packages;
 use super::watched::Watched;
 use crate::capture::model::{
-    CAPTURE_VERSION, Header, HostFacts, LoopKind, Package, ProcessFacts, PythonFacts, Role, ServerFacts,
-    ServerKind, WorkerClass,
+    CAPTURE_VERSION, Header, HostFacts, LoopKind, ProcessFacts, PythonFacts, Role, ServerFacts, ServerKind,
+    WorkerClass,
 };
 use crate::target::maps::Mapping;
 use crate::target::{Member, Server, recognise};
@@ -180,11 +180,7 @@ pub fn finish_header(header: &mut Header, watched: &BTreeMap<i32, Watched>, list
     // Workers are made from one another: the first one shows what all of them have loaded. What their arbiter has loaded they
     // have, too, also where their own stacks could not be read yet.
     let arbiter = watched.values().find(|w| w.facts.role == Role::Arbiter);
-    let mut loaded: BTreeMap<String, Package> = BTreeMap::new();
-    for package in workers.first().copied().into_iter().chain(arbiter).flat_map(packages::loaded) {
-        loaded.entry(package.name.clone()).or_insert(package);
-    }
-    header.server.packages = loaded.into_values().collect();
+    header.server.packages = packages::loaded(workers.first().copied().into_iter().chain(arbiter));
     let loaded = header.server.packages.iter().find(|p| p.name == "gunicorn");
     header.server.version = loaded.map(|p| p.version.clone()).or_else(|| watched.values().find_map(version));
     let target = watched.get(&header.target.pid).map(|w| &w.facts);

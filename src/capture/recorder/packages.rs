@@ -35,12 +35,16 @@ const KNOWN: &[(&str, &[&str])] = &[
 /// Where packages are installed.
 const SITES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
 
-/// The packages that a process has loaded.
-pub fn loaded(watched: &Watched) -> Vec<Package> {
-    let frames = watched.python.as_ref().map(super::python::Python::files_seen).unwrap_or_default();
-    let parts = frames.iter().filter_map(|file| split(file));
+/// The packages that processes of one server have loaded, who have their files in one place.
+pub fn loaded<'w>(processes: impl IntoIterator<Item = &'w Watched>) -> Vec<Package> {
+    let processes: Vec<&Watched> = processes.into_iter().collect();
+    let Some(first) = processes.first() else { return Vec::new() };
+    let pythons = processes.iter().filter_map(|watched| watched.python.as_ref());
+    let frames: Vec<String> = pythons.flat_map(super::python::Python::files_seen).collect();
+    let of_frames = frames.iter().filter_map(|file| split(file));
+    let mapped = processes.iter().flat_map(|watched| &watched.packages);
     let used: BTreeSet<(&str, &str)> =
-        parts.chain(watched.packages.iter().map(|(site, package)| (&**site, &**package))).collect();
+        of_frames.chain(mapped.map(|(site, package)| (&**site, &**package))).collect();
     let sites: BTreeSet<&str> = used.iter().map(|(site, _)| *site).collect();
     let mut packages = BTreeSet::new();
     for site in sites {
@@ -49,7 +53,7 @@ pub fn loaded(watched: &Watched) -> Vec<Package> {
         if distributions.is_empty() {
             continue;
         }
-        let folders = super::python::list_below_root(&watched.dir, site).unwrap_or_default();
+        let folders = super::python::list_below_root(&first.dir, site).unwrap_or_default();
         packages.extend(versions(&distributions, &folders));
     }
     packages.into_iter().collect()
